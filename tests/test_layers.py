@@ -100,7 +100,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("hardware.readings", "wire", "errors", "printable", "core.eviction"),
         *("core.snapshot", "runtime.changes", "runtime.heap", "runtime.threads", "runtime.vital", "runtime.wakeup"),
     ),
-    "hardware": ("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "wire.rfc3339"),
+    "hardware": (
+        *("core.snapshot", "errors", "printable", "runtime.control.board", "runtime.vital", "runtime.wakeup"),
+        "wire.rfc3339",
+    ),
     "memory": (
         *("command_words", "config.command_check", "config.device_keys", "config.routing_keys", "config.schema"),
         *("config.document", "config.wrappers", "typed_yaml"),  # for `check`

@@ -22,6 +22,7 @@ from llamaswap_lib.hardware.snapshot import Machine, snapshot
 from llamaswap_lib.hardware.sources import SILENT, Gpus, Open, Reports, openers
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.runtime.vital import Failures, VitalThread
+from llamaswap_lib.runtime.wakeup import seconds_until
 from llamaswap_lib.wire.rfc3339 import moment_text
 
 # What each platform needs of this folder; on others nobody pays for it. `smi` is for those who start with a driver of
@@ -246,8 +247,8 @@ class Hardware:
         """Until there is something to do; False at the end."""
         with self._turn:
             while not self._is_closed and self._has_read and self._asked == self._answered:
-                pause = min(self._due, self._soon, self._next_close) - self._clock()
-                if pause <= 0:
+                pause = seconds_until(min(self._due, self._soon, self._next_close), self._clock())
+                if not pause:
                     break
                 self._turn.wait(pause)
             return not self._is_closed

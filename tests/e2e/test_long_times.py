@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import demo, models
+from tests.e2e.program import demo, models, wait_until
 
 CENTURIES = 9_999_999_999  # seconds
 A_MONTH = 30 * 86_400  # more than `poll` takes
@@ -28,8 +28,10 @@ def test_times_longer_than_the_system_waits_are_as_good_as_never(run_program: Ru
     with run_program(config) as program:
         for name in ("a", "b", "a"):
             assert program.chat(name).status == 200
+        wait_until(lambda: bool(program.get("/api/performance").json()["sys_stats"]), "there is a sample")
         assert program.post("/api/models/unload/a", {}).status == 200
         assert program.chat("b").status == 200
+        assert not program.get("/api/performance").json()["sys_stats"][1:]
     assert "Traceback" not in program.stdout + program.stderr
     assert "unknown key" not in program.stdout
 

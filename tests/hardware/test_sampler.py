@@ -371,6 +371,15 @@ def test_who_waits_for_memory_to_be_free_wakes_the_thread(running: Any) -> None:
         assert end_of_turn.wait_for(lambda: machine.hardware.last_read > before, DEADLINE)
 
 
+def test_the_next_sample_may_be_farther_away_than_the_system_waits(running: Any) -> None:
+    machine = running(Cards(gpu()))
+    machine.hardware.change(SamplerSettings(1e10))
+    machine.now += FIRST
+    for _ in range(3):  # the thread goes on
+        assert machine.hardware.read_now(DEADLINE)
+    assert vars(machine.hardware)["_due"] > 1e9
+
+
 def test_a_change_wakes_the_thread(running: Any, tmp_path: Path) -> None:
     machine = running(Cards(gpu()))
     assert machine.hardware.read_now(DEADLINE)
