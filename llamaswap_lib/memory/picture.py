@@ -281,7 +281,7 @@ class MemoryPicture:
         is_asked = not is_known and self._config.routing.router == "memory"
         is_asked = is_asked and not around.hardware.stale_gpus().intersection(run.unseen)  # their turn is to come
         if is_asked and since is not None and now - since > PATIENCE:
-            where = " and ".join(devices[name].device.label for name in run.unseen)
+            where = " and ".join(devices[name].device.label if name in devices else name for name in run.unseen)
             self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")
 
     def _need(self, model: Model, digest: str, devices: Mapping[str, Measured]) -> Need:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,21 @@ def test_what_one_that_has_ended_has_not_given_back_yet_is_no_others(world: Worl
     assert world.others_seen == {RAM: 0, CARD: 0}
     world.turn(FREEING + 1)
     assert world.others_seen[CARD] == 8 * GIB  # it never came back: somebody else has it
+
+
+def test_a_chosen_card_that_tells_nothing_any_more_does_not_end_the_picture(tmp_path: Path) -> None:
+    world = World(tmp_path, sees=False)
+    world.turn()
+    world.run(1, ready=True)
+    world.details[1] = Detail(replace(world.details[1].run, gpus=(CARD,)), 101)
+    world.take(1, GIB)
+    world.turn()
+    world.now += 2 * PATIENCE
+    world.cards.gpus = [gpu(CARD, None, None, sees=False)]  # it sleeps: the model does not compute there
+    world.hardware.note_change()
+    world.hardware.take_turn()
+    assert not world.picture.is_old, world.log.warnings
+    world.files.close()
 
 
 class Growing(dict[int, Detail]):
