@@ -71,7 +71,8 @@ def _share(word: str) -> float | None:
 def need(asked: Asked, server: str, gpus: Mapping[str, int], weights: int | None) -> dict[str, int] | None:
     """Bytes by GPU, and of `ram`; None where they cannot be told.
 
-    `gpus`: the capacity in bytes of each that it sees, in their order. `weights`: of its tensors; None if not found.
+    `gpus`: bytes that models may have of each that it sees, in their order. `weights`: of its tensors; None if not
+    found.
     """
     if not asked.is_told or (not gpus and weights is None):
         return None

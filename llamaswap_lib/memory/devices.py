@@ -137,7 +137,8 @@ def candidates(gpus: Gpus, usable: Sequence[str], devices: Mapping[str, Measured
         found = {word: named_gpu(word, devices) for word in gpus.named}
         missing = [visible(word) for word, name in found.items() if name is None]
         if missing:
-            return (), f"gpus names {' and '.join(missing)}, which is not there; {_told(there, devices)}"
+            verb = "is" if len(missing) == 1 else "are"
+            return (), f"gpus names {' and '.join(missing)}, which {verb} not there; {_told(there, devices)}"
         names = {name for name in found.values() if name is not None}
         if len(names) < len(found):
             return (), "gpus names a GPU twice"

@@ -71,6 +71,7 @@ def test_what_is_named_and_not_there_is_said_with_what_is_there() -> None:
     assert choose(Gpus(2, ("0", "GPU-cccc"))).fault == (
         "gpus names GPU-cccc, which is not there; there are 0 (GPU-aaaa1111), 1 (GPU-bbbb2222)"
     )
+    assert choose(Gpus(2, ("7", "8"))).fault.startswith("gpus names 7 and 8, which are not there;")
     assert choose(Gpus(2, ("0", "GPU-aaaa"))).fault == "gpus names a GPU twice"
     assert choose(Gpus(3)).fault == "gpus asks for 3 GPUs, and there are 2 to choose from"
     assert movable(Gpus(1, ("0",)), (), devices(), Known({})) is not None
