@@ -12,10 +12,23 @@ import pytest
 
 from llamaswap_lib.core.events import ProcessReady
 from llamaswap_lib.runtime.guard.table import read_stat
+from llamaswap_lib.runtime.processes.group import ProcessGroup
 from tests.children import python, shell, stubborn_orphan
-from tests.runtime.runs import Run, await_condition, await_death, end, is_alive
+from tests.runtime.runs import Run, Unguarded, await_condition, await_death, end, is_alive
 
 SLEEP = ("sleep", "60")
+
+
+def test_a_program_that_cannot_be_guarded_is_ended() -> None:
+    pids: list[int] = []
+
+    def fail(pid: int) -> str:
+        pids.append(pid)
+        raise MemoryError
+
+    with Path(os.devnull).open("w") as nowhere, pytest.raises(MemoryError):
+        ProcessGroup.start(SLEEP, os.environ, nowhere.fileno(), Unguarded(), fail)
+    assert not is_alive(pids[0])
 
 
 # -- grandchildren --

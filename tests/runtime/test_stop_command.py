@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llamaswap_lib.core.events import ProcessReady
+from llamaswap_lib.typed_yaml.secrets import hidden
 from tests.children import shell, stubborn
 from tests.runtime.runs import Run, await_condition, await_death, is_alive
 
@@ -24,6 +25,13 @@ def test_cmd_stop_takes_the_place_of_sigterm() -> None:
         run.process.stop()
         assert run.exit_detail() == "exited with code 6"
         assert run.output == f"up\nstopping tiny {pid}\n".encode()
+
+
+def test_the_time_for_it_may_come_from_the_environment() -> None:
+    with Run(*SLEEP, stop_argv=shell("kill ${PID}"), unload_timeout=hidden(5.0, "")) as run:
+        run.expect(ProcessReady)
+        run.process.stop()
+        assert run.exit_detail() == "killed by SIGTERM"
 
 
 @pytest.mark.parametrize(

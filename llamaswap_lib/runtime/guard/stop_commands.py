@@ -30,7 +30,8 @@ _DEFAULT_SIGNALS = (*(1, 2, 3, 15), _SIGPIPE, _SIGXFSZ)  # Python ignores the la
 
 def packed(argv: Iterable[str], env: Mapping[str, str], folder: str, seconds: float) -> str:
     """A text without spaces. `env` is added to the environment; the command may take so many seconds."""
-    return marshal.dumps((tuple(argv), dict(env), folder, min(seconds, MOST_SECONDS)), _FORMAT).hex()
+    seconds = min(float(seconds), MOST_SECONDS)  # of a kind that marshal takes, as words and variables are
+    return marshal.dumps((tuple(argv), dict(env), folder, seconds), _FORMAT).hex()
 
 
 def start(text: str) -> tuple[int, float]:

@@ -75,11 +75,18 @@ class ProcessGroup:
         """Start `argv` with the descriptor `output` as stdout and stderr; raises OSError or ValueError.
 
         `env` must hold the marks of `guard`. `stop_command`: what stops the group with this leader, packed for `guard`.
+        What cannot be guarded is killed, and the error raised.
         """
         pid = _spawn(argv, env, output)
-        guard.add(pid, stop_command(pid))
         leader = read_stat(pid)
-        return cls(pid, leader.start if leader else "", guard)
+        group = cls(pid, leader.start if leader else "", guard)
+        try:
+            guard.add(pid, stop_command(pid))
+        except BaseException:
+            group.kill()
+            group.wait()
+            raise
+        return group
 
     # -- any thread --
 
