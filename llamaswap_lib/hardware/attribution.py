@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from llamaswap_lib.core.snapshot import RunView
-from llamaswap_lib.hardware.readings import Gpu, Held, Ram, RunMemory, Usage
+from llamaswap_lib.hardware.readings import UNREADABLE, Gpu, Held, Ram, RunMemory, Usage
 from llamaswap_lib.runtime.control.board import RunDetail
 
 SETTLE = 2.0  # seconds without a change of what runs; a driver frees memory for a while after the end of a process
@@ -71,7 +71,8 @@ class MemoryOfRuns:
             if held is None or held.bytes is None:
                 is_seen = gpu.shows_processes and held is None and not finding.is_elsewhere
                 delta = None if is_seen else self._deltas.of(run.run_id, gpu.key)
-                held = held if delta is None else Held(delta, "delta")
+                known = None if held is UNREADABLE else held
+                held = known if delta is None else Held(delta, "delta")
             if held is not None:
                 peak = self._peak(run, gpu.key, held.bytes)
                 yield Usage(gpu.key, gpu.name, "gpu", held.bytes, peak, None, held.witness)
@@ -84,7 +85,8 @@ class MemoryOfRuns:
             yield RAM
         for gpu in gpus:
             is_seen = gpu.shows_processes and gpu.key not in {*finding.held, *stale} and not finding.is_elsewhere
-            is_none = gpu.key not in finding.held and self._deltas.is_none(run.run_id, gpu.key)
+            is_maybe = finding.held.get(gpu.key, UNREADABLE) is UNREADABLE
+            is_none = is_maybe and self._deltas.is_none(run.run_id, gpu.key)
             if gpu.key not in told and not is_seen and not is_none and not gpu.is_shared:
                 yield gpu.key
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from llamaswap_lib.hardware import files
-from llamaswap_lib.hardware.readings import Gpu, Held
+from llamaswap_lib.hardware.readings import UNREADABLE, Gpu, Held
 from llamaswap_lib.printable import printable
 
 AMD, INTEL = "0x1002", "0x8086"
@@ -92,7 +92,7 @@ class Drm:
         )
 
     def held_by(self, pids: Collection[int]) -> Mapping[str, Held]:
-        by_fdinfo = self._by_fdinfo(clients_of(pids, self._proc))
+        by_fdinfo = self._by_fdinfo(pids)
         by_kfd = self._by_kfd(pids)
         found = dict(by_fdinfo)
         for pci, size in by_kfd.items():  # each is blind to something: to Vulkan, or in old kernels to ROCm
@@ -101,13 +101,16 @@ class Drm:
                 found[pci] = Held(size, "kfd")
         return found
 
-    def _by_fdinfo(self, clients: list[GpuClient]) -> dict[str, Held]:
-        found = {}
+    def _by_fdinfo(self, pids: Collection[int]) -> dict[str, Held]:
+        clients, found = clients_of(pids, self._proc), dict[str, Held]()
+        is_any_closed = any(files.is_closed(f"{self._proc}/{pid}/fd") for pid in pids)
         for card in self._cards:
             sizes = [_size_of(client, card) for client in clients if client.pci == card.pci]
             if sizes:
                 told = [size for size in sizes if size is not None]
                 found[card.pci] = Held(sum(told) if told else None, "fdinfo")
+            elif is_any_closed:
+                found[card.pci] = UNREADABLE
         return found
 
     def _by_kfd(self, pids: Collection[int]) -> dict[str, int]:

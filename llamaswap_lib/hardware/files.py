@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -48,6 +49,15 @@ def names(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError:
         return []
+
+
+def is_closed(folder: str) -> bool:
+    """Whether it is there and what is in it may not be read, as of /proc/PID/fd of another user's process."""
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ESRCH, errno.EMFILE, errno.ENFILE)
+    return False
 
 
 def is_suspended(device: str) -> bool:

@@ -44,6 +44,9 @@ class Held(NamedTuple):
     witness: str  # nvml, fdinfo, kfd
 
 
+UNREADABLE = Held(None, "unreadable")  # they may hold something there, for what they have open may not be read
+
+
 class SourceLost(Exception):
     """A driver answers no more; the text says how."""
 

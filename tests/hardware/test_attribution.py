@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llamaswap_lib.core.run import RunState
 from llamaswap_lib.hardware.attribution import LEAST_DELTA, MOST_WORLDS, SETTLE, Finding, MemoryOfRuns
-from llamaswap_lib.hardware.readings import Gpu, Held, Ram, Usage
+from llamaswap_lib.hardware.readings import UNREADABLE, Gpu, Held, Ram, Usage
 from tests.hardware.machines import GIB, MIB, Detail, Run, gpu
 
 STEP = 5.0
@@ -105,6 +105,26 @@ def test_a_lone_load_is_known_by_what_is_in_use_more_than_before() -> None:
     assert world.of(7) == (Usage("GPU-1", "Card", "gpu", 5 * GIB, 5 * GIB, None, "delta"),)
     world.look([Run(7, "m")], blind(7 * GIB))
     assert world.of(7)[0].bytes == 6 * GIB
+
+
+def test_what_processes_of_another_user_hold_is_known_by_what_is_in_use_more_than_before() -> None:
+    world, closed = World(), {7: Finding({"GPU-1": UNREADABLE}, Ram(MIB, None))}
+    world.look([], [gpu(used=GIB)], {})
+    world.look([Run(7, "m")], [gpu(used=GIB)], closed)
+    assert [usage.device for usage in world.of(7)] == ["ram"]
+    assert list(world.memory.now[7].unseen) == ["GPU-1"]
+    world.look([Run(7, "m")], [gpu(used=6 * GIB)], closed)
+    assert world.of(7)[0] == Usage("GPU-1", "Card", "gpu", 5 * GIB, 5 * GIB, None, "delta")
+    assert list(world.memory.now[7].unseen) == []
+
+
+def test_of_processes_of_another_user_with_which_no_more_is_in_use_nothing_is_unseen() -> None:
+    world, closed = World(), {7: Finding({"GPU-1": UNREADABLE}, Ram(MIB, None))}
+    world.look([], [gpu(used=GIB)], {})
+    for _ in range(2):
+        world.look([Run(7, "m")], [gpu(used=GIB)], closed)
+    assert list(world.memory.now[7].unseen) == []
+    assert [usage.device for usage in world.of(7)] == ["ram"]
 
 
 def test_a_second_model_is_known_by_what_is_in_use_more_than_with_the_first_alone() -> None:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from llamaswap_lib.hardware.drm import Drm, GpuClient, open_drm, parse_fdinfo
-from llamaswap_lib.hardware.readings import Held
+from llamaswap_lib.hardware.readings import UNREADABLE, Held
 from tests.hardware.folders import LINK, write
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -178,6 +178,14 @@ def test_a_kernel_that_tells_no_memory_leaves_it_unknown(tmp_path: Path) -> None
 def test_a_client_of_another_card_is_not_of_this_one(tmp_path: Path) -> None:
     write(tmp_path / "proc", open_files(100, fd3=client("0000:99:00.0", memory_vram="1 MiB")))
     assert opened(tmp_path, amd()).held_by([100]) == {}
+
+
+def test_what_processes_hold_whose_files_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    write(tmp_path / "proc", {"100/fd": "as of another user", **open_files(101, fd3=client(memory_vram="1 MiB"))})
+    drm = opened(tmp_path, amd())
+    assert drm.held_by([100, 555]) == {PCI: UNREADABLE}
+    assert drm.held_by([100, 101]) == {PCI: Held(MIB, "fdinfo")}
+    assert drm.held_by([555]) == {}
 
 
 # -- processes, by KFD --
