@@ -6,6 +6,8 @@ import errno
 import os
 from collections.abc import Iterator
 
+from llamaswap_lib.errors import SHORTAGES
+
 MOST_BYTES = 1 << 20  # of one file
 
 
@@ -53,11 +55,21 @@ def names(folder: str) -> list[str]:
 
 def is_closed(folder: str) -> bool:
     """Whether it is there and what is in it may not be read, as of /proc/PID/fd of another user's process."""
+    return _why_not(folder) not in (0, errno.ENOENT, errno.ESRCH, *SHORTAGES)
+
+
+def is_out_of_reach(folder: str) -> bool:
+    """Whether this process lacks what it takes to look into it, such as a descriptor."""
+    return _why_not(folder) in SHORTAGES
+
+
+def _why_not(folder: str) -> int:
+    """The number of the error with which it cannot be looked into; 0 for none."""
     try:
         os.listdir(folder)
     except OSError as error:
-        return error.errno not in (errno.ENOENT, errno.ESRCH, errno.EMFILE, errno.ENFILE)
-    return False
+        return error.errno or 0
+    return 0
 
 
 def is_suspended(device: str) -> bool:

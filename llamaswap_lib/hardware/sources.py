@@ -124,6 +124,8 @@ class Gpus:
         return self.now
 
     def _open(self) -> None:
+        if any(map(files.is_out_of_reach, self._folders)):
+            return  # what is there is not known now
         signature = [files.names(folder) for folder in self._folders]
         has_changed, self._signature = signature != self._signature, signature
         for slot in self._slots:

@@ -9,6 +9,7 @@ from llamaswap_lib.hardware.readings import GpuSource, Held, SourceLost
 from llamaswap_lib.hardware.sources import LOOK_AGAIN, Gpus, openers
 from tests.hardware.folders import HOST, write
 from tests.hardware.machines import Cards, Log, gpu
+from tests.shortage import no_descriptor_left
 
 
 class Shelf:
@@ -126,6 +127,16 @@ def test_when_hardware_changes_what_is_open_is_opened_anew(tmp_path: Path) -> No
     shelf.source = None
     assert gpus.read(LOOK_AGAIN) == ()
     assert (cards.ends, gpus.sources) == (1, [])
+
+
+def test_a_look_for_which_there_is_no_descriptor_takes_no_hardware_away(tmp_path: Path) -> None:
+    (tmp_path / "class" / "drm" / "card1").mkdir(parents=True)
+    log, cards = Log(), Cards(gpu("a"))
+    gpus = gpus_of(log, tmp_path, Shelf(cards))
+    gpus.read(0.0)
+    with no_descriptor_left():
+        found = gpus.read(LOOK_AGAIN)
+    assert ([one.key for one in found], cards.ends, log.warnings) == (["a"], 0, [])
 
 
 def test_a_slow_source_is_asked_less_often_unless_it_is_forced(tmp_path: Path) -> None:
