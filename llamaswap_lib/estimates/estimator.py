@@ -103,18 +103,25 @@ class Estimator:
     def _files(self, flags: Flags, env: Mapping[str, str]) -> llama.Files:
         path, projector = flags.model, flags.projector
         if path is None and flags.repository is not None:
-            repository, _, kind = flags.repository.partition(":")
-            found = hub.gguf_files(repository, self._caches(env))
-            model = hub.model_of(found, kind, flags.repository_file)
-            if model is None:
-                raise Unreadable(f"{repository} has not been downloaded yet")
-            path = str(model)
+            path, found = self._downloaded(flags.repository, flags.repository_file, env)
             if projector is None and flags.finds_projector and (seen := hub.projector_of(found)) is not None:
                 projector = str(seen)
         if path is None:
             raise Unreadable("its command names no file of a model")
-        draft = self._layout(flags.draft) if flags.draft is not None else None
-        return llama.Files(self._layout(path), self._size(projector) if projector else 0, draft)
+        draft = flags.draft
+        if draft is None and flags.draft_repository is not None:
+            draft, _ = self._downloaded(flags.draft_repository, None, env)
+        beside = None if draft is None else self._layout(draft)
+        return llama.Files(self._layout(path), self._size(projector) if projector else 0, beside)
+
+    def _downloaded(self, name: str, file: str | None, env: Mapping[str, str]) -> tuple[str, list[Path]]:
+        """The model of a repository, `user/model:KIND`, and all that is there of it; raises Unreadable."""
+        repository, _, kind = name.partition(":")
+        found = hub.gguf_files(repository, self._caches(env))
+        model = hub.model_of(found, kind, file)
+        if model is None:
+            raise Unreadable(f"{repository} has not been downloaded yet")
+        return str(model), found
 
     def _caches(self, env: Mapping[str, str]) -> list[Path]:
         try:

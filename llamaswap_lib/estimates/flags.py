@@ -27,6 +27,7 @@ OPTIONS: Mapping[str, tuple[str, str, str]] = {
     "attention": ("-fa --flash-attn", "", "LLAMA_ARG_FLASH_ATTN"),
     "projector": ("-mm --mmproj", "", "LLAMA_ARG_MMPROJ"),
     "draft": ("-md --model-draft --spec-draft-model", "", "LLAMA_ARG_SPEC_DRAFT_MODEL LLAMA_ARG_MODEL_DRAFT"),
+    "draft_repository": ("-hfd -hfrd --hf-repo-draft --spec-draft-hf", "", "LLAMA_ARG_SPEC_DRAFT_HF_REPO"),
     "draft_layers": (
         "-ngld --gpu-layers-draft --n-gpu-layers-draft --spec-draft-ngl",
         "",
@@ -85,6 +86,7 @@ class Flags(NamedTuple):
     attention: str = "auto"
     projector: str | None = None
     draft: str | None = None
+    draft_repository: str | None = None
     draft_layers: int | None = None
     draft_context: int | None = None
     draft_type_k: str = "f16"

@@ -93,6 +93,22 @@ def test_only_the_gpus_that_the_command_names_are_counted_on(estimator: Estimato
         assert sizes(estimator.estimate(model(f"{base} -dev {unknown}"), cards)).keys() == {"gpu", ram}
 
 
+def test_a_draft_model_that_was_downloaded_counts(estimator: Estimator, tmp_path: Path) -> None:
+    file = weights(tmp_path / "m.gguf", 1000 * MB)
+    command = f"llama-server -m {file} -c 4096 -ngl 99"
+    asked = model(f"{command} --hf-repo-draft {test_hub.REPOSITORY}:Q8_0")
+    missing = estimator.estimate(asked, CARD)
+    assert (missing.sizes, missing.reason) == (None, f"{test_hub.REPOSITORY} has not been downloaded yet")
+    weights(test_hub.hugging_face(tmp_path / ".cache" / "huggingface" / "hub") / test_hub.NAMES[1], 400 * MB)
+    alone, both = (sizes(estimator.estimate(one, CARD)) for one in (model(command), asked))
+    assert both["gpu"] - alone["gpu"] > 400 * MB
+    assert both == sizes(estimator.estimate(model(f"{command} -md {_downloaded(tmp_path)}"), CARD))
+
+
+def _downloaded(home: Path) -> Path:
+    return next(home.glob(f".cache/huggingface/hub/*/snapshots/*/{test_hub.NAMES[1]}"))
+
+
 def test_all_parts_of_a_model_count(estimator: Estimator, tmp_path: Path) -> None:
     first = weights(tmp_path / "m-00001-of-00002.gguf", 300 * MB)
     command = model(f"llama-server -m {first} -c 4096")

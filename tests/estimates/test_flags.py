@@ -32,6 +32,7 @@ from llamaswap_lib.estimates.flags import ALL, OPTIONS, Flags, flags_of
         ("-ts 0.5/0.25", {"shares": (0.5, 0.25)}),
         ("--mmproj p.gguf --no-mmproj-offload", {"projector": "p.gguf", "offloads_projector": False}),
         ("-md d.gguf -ngld 3 -cd 100", {"draft": "d.gguf", "draft_layers": 3, "draft_context": 100}),
+        ("-hfd a/b:Q8_0", {"draft_repository": "a/b:Q8_0"}),
         ("-hf a/b:Q8_0 -hff c.gguf", {"repository": "a/b:Q8_0", "repository_file": "c.gguf"}),
         ("-ot a=CPU -ot b=CUDA0", {"override": "a=CPU,b=CUDA0"}),
         ("--ctx_size 4096 --n_gpu_layers 7 --no_mmap", {"context": 4096, "layers": 7, "maps": False}),
