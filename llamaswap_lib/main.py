@@ -36,6 +36,7 @@ from llamaswap_lib.runtime.signals import Signals
 from llamaswap_lib.runtime.vital import VitalThread, end_with, report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.ui import pack_files, read_files
+from llamaswap_lib.upgrade.connections import wait_for_the_last
 from llamaswap_lib.upgrade.taking import Predecessor
 from llamaswap_lib.wire.zstd import find_zstandard
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 FIRST_READING = 3.0  # seconds for the memory to be read before anything is loaded; a driver may hang
 LAST_GRACE = 5.0  # for what should be immediate, and may hang in the kernel
-RETIRED_LOOK = 0.5  # seconds between two looks whether a signal has come
 JOURNAL_GRACE = 2.0  # for what takes a tenth of a second, where the disk does not hang
 # What is imported only when it is first used, to start fast. It is imported right after the start all the same: an
 # installation that is replaced or deleted while it runs must not be missed. Nothing of our own: that may go at once.
@@ -256,13 +256,12 @@ def _end_retired(parts: Parts, hurry: threading.Event) -> None:
     config = parts.reloader.config
     if parts.workers is not None:
         parts.workers.wait_left(hurry, config.shutdown_timeout)
-    until, is_hurried = time.monotonic() + (config.upgrade_timeout or math.inf), False
-    while not serving.server.wait_idle(min(RETIRED_LOOK, max(0.0, until - time.monotonic()))):
-        if time.monotonic() >= until:
-            serving.logs.log.warn(f"requests in progress are broken off: {len(serving.server.table)}")
-            break
-        if hurry.is_set() and not is_hurried:
-            until, is_hurried = min(until, time.monotonic() + config.shutdown_timeout), True
+    wait_for_the_last(
+        serving.server,
+        config.upgrade_timeout,
+        serving.logs.log.warn,
+        lambda: config.shutdown_timeout if hurry.is_set() else math.inf,
+    )
     parts.peers.close()  # until now requests may wait at one that is frozen
     _end_serving(parts)
     parts.upgrader.end()

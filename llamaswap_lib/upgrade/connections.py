@@ -1,13 +1,16 @@
 """Connections of clients that change the process which serves them.
 
-Thread `loop`, but for `begin` and `take`. The old process gives away each connection that is idle, now or once its
-request has been answered; what its client sends meanwhile waits in the kernel. Of TLS only the process that has begun
-it can go on: there the next answer says `Connection: close`, and a connection that stays idle is closed after a while.
+Thread `loop`, but for `begin`, `take` and `wait_for_the_last`. The old process gives away each connection that is idle,
+now or once its request has been answered; what its client sends meanwhile waits in the kernel. Of TLS only the process
+that has begun it can go on: there the next answer says `Connection: close`, and a connection that stays idle is closed
+after a while.
 """
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from llamaswap_lib.net.loop import Loop, Timer
@@ -17,6 +20,7 @@ from llamaswap_lib.server.connection_state import State
 from llamaswap_lib.server.listener import Server
 
 TLS_IDLE_SECONDS = 10.0
+LOOK = 0.5  # seconds between two looks whether the time is over
 
 
 class Leaving:
@@ -72,3 +76,20 @@ def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
             sock.close()
 
     loop.call(begin)
+
+
+def wait_for_the_last(
+    server: Server, timeout: float, warn: Callable[[str], None], hurry: Callable[[], float] = lambda: math.inf
+) -> None:
+    """Block until every connection has ended; after `timeout` seconds (0: none) what is left is broken off.
+
+    `hurry` is asked at each look for how many seconds they have from now on; the least that it has ever said counts.
+    """
+    until = time.monotonic() + (timeout or math.inf)
+    while not server.wait_idle(min(LOOK, max(0.0, until - time.monotonic()))):
+        now = time.monotonic()
+        if now >= until:
+            warn(f"requests in progress are broken off: {len(server.table)}")
+            server.abort()
+            return
+        until = min(until, now + hurry())

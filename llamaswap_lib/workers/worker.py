@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import itertools
-import math
 import os
 import queue
 import signal
@@ -54,7 +53,7 @@ from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.scheduling import make_rules
 from llamaswap_lib.server.certificate import Certificate
 from llamaswap_lib.server.listener import Server
-from llamaswap_lib.upgrade.connections import Leaving, take
+from llamaswap_lib.upgrade.connections import Leaving, take, wait_for_the_last
 from llamaswap_lib.upgrade.link import Link, Message
 from llamaswap_lib.wire.zstd import find_zstandard
 from llamaswap_lib.workers.connection_counts import ConnectionCounts, Share
@@ -77,7 +76,6 @@ from llamaswap_lib.workers.told_peers import ToldPeers
 
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, one to a peer or the parent, one to wait for that
 NEEDED_LATER = ("encodings.ascii", "encodings.idna", "encodings.unicode_escape", "tempfile")  # as in `main.py`
-LEAVING_LOOK = 0.5  # seconds between two looks whether the time is over
 LAST_GRACE = 5.0  # seconds for what should be immediate
 
 
@@ -193,12 +191,7 @@ class Worker:
     # -- thread leaving --
 
     def _see_them_leave(self, stop: Callable[[], None]) -> None:
-        until = time.monotonic() + (self._latest.app.config.upgrade_timeout or math.inf)
-        while not self.server.wait_idle(min(LEAVING_LOOK, max(0.0, until - time.monotonic()))):
-            if time.monotonic() >= until:
-                self.logs.log.warn(f"requests in progress are broken off: {len(self.server.table)}")
-                self.server.abort()
-                break
+        wait_for_the_last(self.server, self._latest.app.config.upgrade_timeout, self.logs.log.warn)
         stop()
 
     # -- thread link-in --
