@@ -17,6 +17,7 @@ for others; finding the one to close costs the same however many there are.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,6 +164,13 @@ class ConnectionTable(Generic[_C]):
         while (first := _first(self.idle)) is not None and first[1] <= due:
             first[0].cut_off()
         return idle_timeout if first is None else max(0.0, first[1] - due)
+
+    def cut_stalled_followers(self) -> bool:
+        """Cut off who follows a log or the events and has taken nothing for SLOW seconds; whether others follow."""
+        due = self._clock() - SLOW
+        for connection in [one for one in self._followers if self._stalled.get(one, math.inf) <= due]:
+            connection.cut_off(reset=True)
+        return bool(self._followers)
 
     @property
     def last_words(self) -> bytes:

@@ -17,6 +17,7 @@ from llamaswap_lib.net.loop import Loop, Timer
 from llamaswap_lib.net.stream import prepare
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_state import State
+from llamaswap_lib.server.connection_table import SLOW
 from llamaswap_lib.server.listener import Server
 
 TLS_IDLE_SECONDS = 10.0
@@ -39,6 +40,7 @@ class Leaving:
         self._loop = loop
         self._give = give
         self._timer = Timer(loop, self._close_overdue, self)
+        self._stalled_timer = Timer(loop, self._cut_stalled, self)
 
     def begin(self) -> None:
         """Accept nobody any more, and give away what is idle. Any thread; returns when that is done."""
@@ -50,6 +52,7 @@ class Leaving:
         for connection in list(self._server.table.idle):
             self._part_with(connection)
         self._timer.set(self._tls_idle_seconds)  # however long they have been idle before
+        self._stalled_timer.set(SLOW)
 
     def _part_with(self, connection: ClientConnection) -> None:
         if connection.state is State.IDLE and connection.tls is None:
@@ -58,6 +61,11 @@ class Leaving:
 
     def _close_overdue(self) -> None:
         self._timer.set(self._server.table.close_overdue(self._tls_idle_seconds))
+
+    def _cut_stalled(self) -> None:
+        """Who does not read the log that it follows is not told of its end, and comes back all the same."""
+        if self._server.table.cut_stalled_followers():
+            self._stalled_timer.set(SLOW)
 
     def fail(self, error: Exception) -> None:
         """Something of ours broke, as the log has been told."""

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from llamaswap_lib.upgrade.connections import Leaving, take
 from tests.web.certificates import issue, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, Peer, World, chat, get
@@ -138,3 +140,19 @@ def test_over_tls_what_stays_idle_is_closed_after_a_while(tmp_path: Path) -> Non
             assert client.read_message()[1] == b"OK"
             retire(old, new, tls_idle_seconds=0.1)
             assert client.read_to_end() == b""
+
+
+@pytest.mark.slow
+def test_one_that_follows_a_log_and_does_not_read_is_cut_off() -> None:
+    with World() as old, World() as new, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(old.server.address)
+        client = Peer(sock)
+        client.send(get("/logs/stream/proxy?no-history"))
+        client.read_until(b"\r\n\r\n")
+        table = old.server.table
+        while not old.loop.ask(lambda: table._stalled and table._followers):
+            old.logs.proxy.write(b"x" * 10_000 + b"\n")
+        retire(old, new)
+        old.logs.close_streams()
+        assert old.server.wait_idle(DEADLINE / 2)  # without that it has a minute
