@@ -26,6 +26,8 @@ from llamaswap_lib.upgrade.link import Link, Message
 from llamaswap_lib.upgrade.phases import News
 from llamaswap_lib.upgrade.taking import Predecessor, State
 
+END_PATIENCE = 15.0  # seconds for the end of a process without requests: idle TLS connections have ten
+BRIEF_PATIENCE = 2.0  # the same for one with requests, which may be the one that has asked for the upgrade
 FREEZE_TIMEOUT = 5.0  # seconds for what is in progress to come to a rest
 # Kinds of messages, besides News. With workers: `OWN` is a request for the parent itself, and at `SERVING` the new
 # process has workers that accept.
@@ -73,8 +75,19 @@ class Giver:
             raise NotImplementedByServer(f"{name} (PID 1) ends with this process, and its container too: restart that")
         if not self._serving.controller.has_elder:
             return ""
-        pid = self._predecessor.pid if self._predecessor else "unknown"
-        return f"the process before this one, {pid}, still serves requests; upgradeTimeout bounds how long"
+        pid, count = (
+            (self._predecessor.pid, self._predecessor.requests_left) if self._predecessor else ("unknown", None)
+        )
+        if count == 0:
+            return f"the process before this one, {pid}, has no request any more and has not ended yet; try again"
+        what = {None: "requests", 1: "1 request"}.get(count, f"{count} requests")
+        return f"the process before this one, {pid}, still serves {what}; upgradeTimeout bounds how long"
+
+    def patience(self) -> float:
+        if not self._serving.controller.has_elder:
+            return 0.0
+        is_ending = self._predecessor is not None and self._predecessor.requests_left == 0
+        return END_PATIENCE if is_ending else BRIEF_PATIENCE
 
     def spawn(self) -> Child:
         more = self._estate.guardian.heir_environment()

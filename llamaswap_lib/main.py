@@ -255,12 +255,13 @@ def _end_retired(parts: Parts, hurry: threading.Event) -> None:
     parts.hardware.close()
     config = parts.reloader.config
     if parts.workers is not None:
-        parts.workers.wait_left(hurry, config.shutdown_timeout)
+        parts.workers.wait_left(hurry, config.shutdown_timeout, parts.upgrader.tell_left)
     wait_for_the_last(
         serving.server,
         config.upgrade_timeout,
         serving.logs.log.warn,
         lambda: config.shutdown_timeout if hurry.is_set() else math.inf,
+        parts.upgrader.tell_left,
     )
     parts.peers.close()  # until now requests may wait at one that is frozen
     _end_serving(parts)

@@ -87,17 +87,25 @@ def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
 
 
 def wait_for_the_last(
-    server: Server, timeout: float, warn: Callable[[str], None], hurry: Callable[[], float] = lambda: math.inf
+    server: Server,
+    timeout: float,
+    warn: Callable[[str], None],
+    hurry: Callable[[], float] = lambda: math.inf,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Block until every connection has ended; after `timeout` seconds (0: none) what is left is broken off.
 
     `hurry` is asked at each look for how many seconds they have from now on; the least that it has ever said counts.
+    `tell` is told then how many requests are left, and at the end that there are none.
     """
     until = time.monotonic() + (timeout or math.inf)
+    tell(server.count()[1])
     while not server.wait_idle(min(LOOK, max(0.0, until - time.monotonic()))):
         now = time.monotonic()
         if now >= until:
             warn(f"requests in progress are broken off: {len(server.table)}")
             server.abort()
-            return
+            break
         until = min(until, now + hurry())
+        tell(server.count()[1])
+    tell(0)

@@ -25,11 +25,12 @@ from llamaswap_lib.runtime.vital import report
 from llamaswap_lib.runtime.wakeup import Wakeup
 from llamaswap_lib.upgrade.child import Child, why_impossible
 from llamaswap_lib.upgrade.link import Link, Message
-from llamaswap_lib.upgrade.phases import DECIDED, Deed, News, Old, move
+from llamaswap_lib.upgrade.phases import DECIDED, LEFT, Deed, News, Old, move
 
 READY_TIMEOUT = 30.0  # seconds from the start of a new process until it is ready
 FROZEN_TIMEOUT = 10.0  # of these, from the moment at which nothing is decided: requests for other models wait, and logs
 COMMIT_TIMEOUT = 10.0  # seconds that the answer to who asked for it waits for the new process to say that it serves
+ENDING_LOOK = 0.05  # seconds between two looks whether the process before this one has ended
 LAST_WORDS_TIMEOUT = 5.0  # seconds in which what is still to be said reaches the new process
 
 
@@ -38,6 +39,9 @@ class Household(Protocol):
 
     def why_not(self) -> str:
         """Why that cannot be just now, '' if it can; raises NotImplementedByServer where it never can."""
+
+    def patience(self) -> float:
+        """For how many seconds from the wish on it is worth waiting for what is in the way; 0 if nothing is."""
 
     def spawn(self) -> Child:
         """The new process; raises OSError, RuntimeError and MemoryError."""
@@ -99,6 +103,7 @@ class Upgrader:
         Raises NotImplementedByServer, Conflict while it cannot be, and MachineFault where the new process failed.
         """
         try:
+            self._wait()
             attempt = self._begin()
             self._log.info(f"{cause}: starting a new process, which is to take over")
             try:
@@ -132,10 +137,22 @@ class Upgrader:
             with suppress(ProcessLookupError):
                 os.kill(self._attempt.pid, signal)
 
+    def tell_left(self, count: int) -> None:
+        """Another process serves, and so many requests are still in progress here: it is told that."""
+        if self._attempt is not None:
+            self._attempt.tell_left(count)
+
     def end(self) -> None:
         """Behind the last request: say what is still to be said to the new process, and nothing more."""
         if self._attempt is not None:
             self._attempt.end()
+
+    def _wait(self) -> None:
+        """For the process before this one, where that is about to end."""
+        begun = self._clock()
+        with self._is_idle:
+            while self._clock() - begun < self._household.patience() and not self._is_closed:
+                self._is_idle.wait(ENDING_LOOK)
 
     def _begin(self) -> _Attempt:
         if why := why_impossible():
@@ -171,6 +188,7 @@ class _Attempt:
         self._version = ""
         self._frozen_at = self._retired_at = 0.0
         self._why = ""  # it has failed
+        self._told_left: int | None = None  # how many requests there still are, as the new process was told
         self._child: Child | None = None
         self._link: Link | None = None
 
@@ -272,6 +290,11 @@ class _Attempt:
             self.note(News(kind))
         else:
             self._household.hear(message)
+
+    def tell_left(self, count: int) -> None:
+        if self._link is not None and count != self._told_left:
+            self._told_left = count
+            self._link.send({"kind": LEFT, "requests": count})
 
     # -- thread upgraded --
 

@@ -26,6 +26,9 @@ class News(str, Enum):
     BROKEN = "broken"  # something of ours has failed, or the other process has said what does not belong here
 
 
+LEFT = "left"  # what the old process says in between: how many requests it still has, which changes no phase
+
+
 class Old(Enum):
     """Phases of the old process."""
 

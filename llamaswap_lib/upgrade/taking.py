@@ -17,7 +17,7 @@ from llamaswap_lib import __version__
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.upgrade.child import Inheritance
 from llamaswap_lib.upgrade.link import Link, Message
-from llamaswap_lib.upgrade.phases import NEW_MOVES, New, News
+from llamaswap_lib.upgrade.phases import LEFT, NEW_MOVES, New, News
 
 END_TIMEOUT = 1.0  # seconds for the thread that writes to the old process, which has ended
 
@@ -50,6 +50,7 @@ class Predecessor:
         self._heard: queue.SimpleQueue[tuple[Message, Sequence[int]]] = queue.SimpleQueue()  # before it serves
         self._lock = threading.Lock()  # held to hear something: nothing is heard before what came earlier
         self._successor: Successor | None = None
+        self.requests_left: int | None = None  # that it still has, as far as it says that
 
     # -- main thread --
 
@@ -109,5 +110,7 @@ class Predecessor:
             self._move(News.GONE)
             self.link.close(END_TIMEOUT)
             successor.note_end()
+        elif message["kind"] == LEFT:
+            self.requests_left = message["requests"]
         else:
             successor.hear(message, descriptors)

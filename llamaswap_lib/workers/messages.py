@@ -91,6 +91,7 @@ class Gauges(NamedTuple):
     """What the metrics of the program are made of."""
 
     connections: int
+    requests: int  # in progress
     loop_lag: float  # seconds
 
 

@@ -209,7 +209,7 @@ class Worker:
         if question is Question.WAITS_AT:
             return app.peers.waits_at(argument)
         if question is Question.GAUGES:
-            return Gauges(len(self.server.table), self.loop.lag())
+            return Gauges(*self.server.count(), self.loop.lag())
         self.journal.flush()
         return True
 

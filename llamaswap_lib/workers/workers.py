@@ -149,9 +149,13 @@ class Workers:
             for worker in self._workers.values():
                 worker.link.send({"kind": Kind.LEAVE})
 
-    def wait_left(self, hurry: threading.Event, timeout: float) -> None:
-        """Block until all have ended; once there is hurry, requests have so many seconds."""
+    def wait_left(self, hurry: threading.Event, timeout: float, tell: Callable[[int], None]) -> None:
+        """Block until all have ended; once there is hurry, requests have so many seconds.
+
+        `tell` is told at each look how many requests are left.
+        """
         while any(thread.is_alive() for thread in self._threads):
+            tell(sum(gauges.requests for gauges in self.ask(Question.GAUGES)))
             if hurry.wait(LEAVING_LOOK):
                 self.end(timeout)
                 return

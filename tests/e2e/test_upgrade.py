@@ -11,8 +11,9 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -286,13 +287,20 @@ def test_the_places_of_a_model_are_counted_over_both(run_program: RunProgram, he
         wait_until(lambda: [program.chat("m").status for _ in range(2)] == [200, 200], "there are places again")
 
 
-def test_over_tls_the_next_answer_is_the_last_one_on_its_connection(tmp_path: Path) -> None:
-    authority, pem = trustme.CA(), tmp_path / "both.pem"
+@contextmanager
+def over_tls(folder: Path) -> Iterator[tuple[Program, ssl.SSLContext]]:
+    """A program that its clients reach over TLS, and what they trust."""
+    authority, pem = trustme.CA(), folder / "both.pem"
     authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
     context = ssl.create_default_context()
     authority.configure_trust(context)
     flags = ("-tls-cert-file", str(pem), "-tls-key-file", str(pem))
-    with Program(tmp_path, models(m=demo()), flags=flags, context=context) as program:
+    with Program(folder, models(m=demo()), flags=flags, context=context) as program:
+        yield program, context
+
+
+def test_over_tls_the_next_answer_is_the_last_one_on_its_connection(tmp_path: Path) -> None:
+    with over_tls(tmp_path) as (program, context):
         assert program.chat("m").status == 200
         connection = http.client.HTTPSConnection("127.0.0.1", program.port, timeout=DEADLINE, context=context)
         with closing(connection):
@@ -544,10 +552,22 @@ def test_there_is_no_upgrade_while_the_process_before_still_serves(run_program: 
     with run_program(models(m=held.command)) as program, program.stream("m") as wire:
         wire.read_head_and_first_chunk()
         program.upgrade()
-        failed(program, f"the process before this one, {program.before.pid}, still serves requests", 409)
+        failed(program, f"the process before this one, {program.before.pid}, still serves 1 request;", 409)
         held.end(wire)
         assert program.before.wait(DEADLINE) == 0
         program.upgrade()
+
+
+@pytest.mark.slow
+def test_an_upgrade_waits_for_a_process_before_that_has_no_request_any_more(tmp_path: Path) -> None:
+    with over_tls(tmp_path) as (program, context):
+        connection = http.client.HTTPSConnection("127.0.0.1", program.port, timeout=DEADLINE, context=context)
+        with closing(connection):
+            connection.request("GET", "/health")
+            assert connection.getresponse().read() == b"OK"
+            program.upgrade()
+            program.upgrade()  # the idle connection has ten seconds
+            assert connection.sock.recv(1) == b""
 
 
 # -- where it is run --
