@@ -490,3 +490,25 @@ def test_the_heir_can_have_an_heir_once_its_elder_has_gone() -> None:
                 settled(second, third)
                 assert third.inside("a") == 0
                 served(third, "a")
+
+
+# -- which models are ready, for requests that take no place --
+
+
+def test_the_elder_knows_which_models_are_ready_in_the_heir() -> None:
+    with Stage("a", "b", evict=one_at_a_time) as elder:
+        ready(elder, "a")
+        with succession(elder, "a", "b") as (heir, _):
+            settled(heir, elder)
+            assert (elder.controller.is_ready("a"), elder.controller.is_ready("b")) == (True, False)
+            [process] = heir.processes
+            visit = Visit(heir, "b")
+            process.await_order("stop")
+            process.exit()
+            heir.next_process().become_ready()
+            visit.await_in()
+            visit.leave()
+            settled(heir, elder)
+            assert (elder.controller.is_ready("a"), elder.controller.is_ready("b")) == (False, True)
+            assert elder.controller.ready_upstream("a") is None
+            assert elder.controller.ready_upstream("b") == heir.controller.ready_upstream("b")

@@ -9,7 +9,7 @@ Controller thread only, but for `is_inside`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from llamaswap_lib.core import events
 from llamaswap_lib.core.gate import Gate
 from llamaswap_lib.core.handover import State
+from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.errors import ConcurrencyLimit
 from llamaswap_lib.runtime.control.entrance import Entrance, Waiter
 from llamaswap_lib.runtime.control.handover import LIMIT, Message
 from llamaswap_lib.runtime.control.lease import Count, Places
-from llamaswap_lib.runtime.control.live_run import LiveRun
+from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.wakeup import CallingWakeup
 
 
@@ -51,6 +52,7 @@ class Elder:
         self._inside: dict[int, _Inside] = {}  # by what the elder calls it
         self._taken: dict[str, list[Count]] = {}  # places that its requests had at the moment of the change
         self._waiters: dict[int, Waiter] = {}  # by the elder's ticket
+        self._ready: list[Upstream] | None = None  # where ready runs listen, as it was told last
         self._has_gone = False
 
     # -- any thread --
@@ -109,6 +111,13 @@ class Elder:
         """These runs are waited for: it is to read ahead where its clients are slow."""
         self._send({"kind": "awaited", "run_ids": sorted(run_ids)})
 
+    def note_runs(self, runs: Sequence[RunView]) -> None:
+        """What runs has changed: it is to know which models are ready, for requests that take no place in them."""
+        ready = [self._live[run.run_id].upstream for run in runs if run.state == "ready" and run.run_id in self._live]
+        if ready != self._ready:
+            self._ready = ready
+            self._send({"kind": "ready", "runs": [_told(upstream) for upstream in ready]})
+
     def abandoned(self) -> list[events.Event]:
         """It has gone: nobody waits there any more. `lose` follows, when the scheduler knows."""
         self._has_gone = True
@@ -147,8 +156,7 @@ class Elder:
             self._inside[place] = _Inside(gate, waiter.token, count)
             if self._has_gone:
                 self._leave(place)
-            told = {"run_id": upstream.run_id, "model": upstream.model, "proxy": upstream.proxy, "port": upstream.port}
-            self._send({"kind": "admitted", "ticket": ticket, **told})
+            self._send({"kind": "admitted", "ticket": ticket, **_told(upstream)})
             return
         self._places.release(count)
         if waiter.model:
@@ -172,3 +180,7 @@ class Elder:
         if inside := self._inside.pop(place, None):
             inside.gate.leave(inside.token)
             self._places.release(inside.taken)
+
+
+def _told(upstream: Upstream) -> dict[str, Any]:
+    return {"run_id": upstream.run_id, "model": upstream.model, "proxy": upstream.proxy, "port": upstream.port}

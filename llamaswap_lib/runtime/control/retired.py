@@ -45,6 +45,9 @@ class Retired:
         self._send = send
         self._gates = {run_id: run.gate for run_id, run in live.items()}
         self._let_go: set[int] = set()
+        self.ready: Mapping[str, Upstream] | None = (
+            None  # by model: where runs listen that are; None: as when we retired
+        )
         self._is_alone = False  # nobody answers any more
 
     def begin(self, places: Places) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Retired:
         return {
             "inside": [[run_id, list(map(id, tokens))] for run_id, tokens in inside],
             "taken": places.hand_over(self._tell_released),
+            "hears": ["ready"],
             "kept": [run_id for run_id in self._live if run_id not in self._let_go],
         }
 
@@ -108,6 +112,8 @@ class Retired:
         match message["kind"]:
             case "awaited":
                 self._board.tell_awaited(frozenset(message["run_ids"]))
+            case "ready":
+                self.ready = {run["model"]: _upstream(run) for run in message["runs"]}
             case _ if message["ticket"] not in self._entrance.tickets():
                 pass  # it was refused meanwhile, as we end
             case "admitted":
@@ -124,7 +130,7 @@ class Retired:
             gate = self._gates[run_id] = self._make_gate(run_id)
             gate.hand_over(self._tell_left)
         gate.admit(waiter.token)
-        waiter.admit(gate, Upstream(run_id, message["model"], message["proxy"], message["port"]))
+        waiter.admit(gate, _upstream(message))
 
     def _pass_on(self, waiter: Waiter, message: Message) -> None:
         if message["fault"] == LIMIT:
@@ -149,3 +155,7 @@ class Retired:
 
     def _refuse(self, ticket: int) -> None:
         self._entrance.pop(ticket).refuse(Fault.SHUTTING_DOWN, _ENDING)
+
+
+def _upstream(told: Message) -> Upstream:
+    return Upstream(told["run_id"], told["model"], told["proxy"], told["port"])
