@@ -120,18 +120,18 @@ class Relay:
     # -- the request --
 
     @coroutine
-    def ask(self, path: str, query: str, *, is_plain: bool = False) -> Asking:  # noqa: C901 - each call costs
+    def ask(self, path: str, query: str, *, is_plain: bool = False) -> Asking:
         """Send the request; the head of the answer, and what came of its body. `is_plain`: of one without encoding.
 
         On a second connection if a pooled one has died. Then give the connection back, or close it.
         """
         client = self.client
-        self.message = self._head(path, query)
-        if is_plain:
-            self.message = _remove_encodings(b"", self.message)
+        message = self._head(path, query)
+        self.message = _remove_encodings(b"", message) if is_plain else message
         idle = None if self.is_tunnel else self.pool.take_idle(self.key, self.origin, client)
+        self.connection = (yield from self._connect()) if idle is None else idle
         while True:
-            self.connection = connection = (yield from self._connect()) if idle is None else idle
+            connection = self.connection
             try:
                 if client.is_gone:
                     raise ClientGone
@@ -168,8 +168,8 @@ class Relay:
                     raise
                 if idle is None or idle.is_cut:
                     raise self._lost(error) from None
-                idle = None
-                self.exchange.trace.retries += 1
+            idle, self.connection = None, (yield from self._connect())
+            self.exchange.trace.retries += 1  # now: where nobody listens any more, the next process is the one retry
 
     def _head(self, path: str, query: str) -> bytes:
         """The head of the request as the upstream gets it: a model's server, or a peer, which sees less of the client.

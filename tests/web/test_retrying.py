@@ -5,11 +5,14 @@ from __future__ import annotations
 import queue
 import socket
 import threading
+from collections.abc import Callable
+from contextlib import closing
 
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.net.loop import Timer
 from llamaswap_lib.server.limits import Limits
-from tests.web.world import DEADLINE, OK, FakeQueue, Peer, World, answers, chat
+from tests.web.upstreams import warm
+from tests.web.world import DEADLINE, OK, FakeQueue, Peer, Upstream, World, answers, chat
 
 
 def test_request_whose_process_died_is_tried_once_more_on_the_next_one() -> None:
@@ -97,6 +100,28 @@ def test_request_that_finds_nobody_listening_is_tried_on_the_next_process() -> N
         world.controller.successor = world.upstream.proxy
         assert world.ask(chat())[1] == b"ok"
         assert world.controller.was_sent is False
+
+
+def test_a_process_that_dies_with_a_connection_that_has_served_is_one_retry() -> None:
+    with closing(Upstream(dies_at_the_second(lambda: dying))) as dying, World(answers(OK)) as world:
+        next_one, world.controller.proxy = world.controller.proxy, dying.proxy
+        with warm(world) as client:
+            world.controller.successor = next_one
+            client.send(chat())
+            assert client.read_message()[1] == b"ok"
+        assert [record.retries for record in world.journal.wait_for(2)] == [0, 1]
+
+
+def dies_at_the_second(upstream: Callable[[], Upstream]) -> Callable[[Peer], None]:
+    """Answers one request; at the next one nobody listens any more, and the connection is closed."""
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(OK)
+        peer.read_message()
+        upstream().listener.shutdown(socket.SHUT_RDWR)
+
+    return script
 
 
 def test_model_without_a_health_check_that_does_not_listen_is_a_bad_gateway_at_once() -> None:

@@ -358,7 +358,8 @@ class Upstream:
 
     def close(self) -> None:
         """End it, and fail the test if a script failed."""
-        self.listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # a script has done it already
+            self.listener.shutdown(socket.SHUT_RDWR)
         self._accepting.join(DEADLINE)
         self.listener.close()
         for thread in self._threads:
