@@ -41,6 +41,7 @@ class RunNews:
                 self._announce(run, address)
             case events.RunQueued(_, reason) if run.is_queued:
                 run.reason = reason
+                run.queued_at = self._world.now if run.queued_at is None else run.queued_at
             case events.ProcessReady(_, address) if run.is_probed and run.address == address:
                 self._be_ready(run)
             case events.LeaderExited(_, detail) if run.ready_at is not None and run.state is not RunState.STOPPING:

@@ -5,11 +5,13 @@ Pure; part of a pass. They go for other programs, or for a model that has grown:
 Who would help and is busy has its gate watched, so that it is looked at as soon as it is idle.
 
 Or one at a time goes for a run that is queued where they run. Of the models that share its engine and make room there,
-the one goes that has been idle longest. A run has to be queued for `PATIENCE` seconds before the first one goes, and
-again after each exit there, for the engine takes its time to give away what is free. Nobody goes for a run that no
-request waits for, while another one there is ending, or before it has been ready for as long as its load took: else two
-models would throw each other out. One that is waited for goes only if its requests wait for the queued one, or for
-somebody who does: else none of them would ever be served.
+the one goes that has been idle longest. The first one goes `PATIENCE` seconds after the run has said that it is queued,
+or `SUBMITTING` seconds after its start where it says nothing: its client has to connect, to submit and to start
+something, and an engine with room has not even been asked before that. The next ones go `PATIENCE` seconds after each
+exit there, for the engine takes its time to give away what is free. Nobody goes for a run that no request waits for,
+while another one there is ending, or before it has been ready for as long as its load took: else two models would throw
+each other out. One that is waited for goes only if its requests wait for the queued one, or for somebody who does: else
+none of them would ever be served.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.core.run import Run, RunState
 
 PATIENCE = 1.0  # seconds
+SUBMITTING = 5.0  # seconds
 
 
 class Ask(NamedTuple):
@@ -78,7 +81,7 @@ def ask_room(
             continue
         if leaving_for(runs, models, queued):
             continue
-        due = max(queued.started_at, queued.others_left_at) + PATIENCE
+        due = max(_queued_for_sure_at(queued), queued.others_left_at + PATIENCE)
         others = [run for run in sharing(runs, models, queued) if _may_go(models, run)]
         free = [run for run in others if not has_turn(run.model, queued.model)]
         looks += [at for run in free if (at := max(due, _settled_at(run, run.load_took))) > now]
@@ -93,6 +96,10 @@ def ask_room(
                 return Ask(None, why, looks=tuple(looks), sleepers=(idle[0],))
             return Ask(ShutIfIdle((idle[0].run_id,)), why, looks=tuple(looks))
     return Ask(looks=tuple(looks))
+
+
+def _queued_for_sure_at(queued: Run) -> float:
+    return queued.started_at + SUBMITTING if queued.queued_at is None else queued.queued_at + PATIENCE
 
 
 def leaving_for(runs: Collection[Run], models: Mapping[str, ModelSpec], queued: Run) -> list[str]:

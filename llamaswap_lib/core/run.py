@@ -118,6 +118,7 @@ class Run:
     gpus: tuple[str, ...] = ()  # that were chosen for it when it was started, by name
     loading_since: float = 0.0  # from when on the time counts in which it is to be ready
     is_queued: bool = False  # it has yet to say where it listens, and may wait for a machine until then
+    queued_at: float | None = None  # when it has said first what it waits for while it is queued
     is_preloaded: bool = False  # it was started for nobody
     reason: str = ""  # what it waits for while it is queued, as it says itself
     address: str = ""  # where it listens, if it says so itself, as it did last

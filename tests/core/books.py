@@ -38,6 +38,7 @@ class Life:
     blocks: frozenset[str] = frozenset()  # then: the models that cannot start before it has gone
     started_at: float = 0.0
     is_queued: bool = False  # the scheduler knows of no address of it yet
+    queued_at: float | None = None  # when it has said first that it is queued
     is_preloaded: bool = False
     address: str = ""  # where it listens, as the scheduler was told last; '' where it is not asked to say so
     is_moving: bool = False  # it was ready, and the scheduler was told of another address

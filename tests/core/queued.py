@@ -10,7 +10,8 @@ from llamaswap_lib.core.events import Event
 from tests.core.books import Life, Waiter
 from tests.core.pressure import PressureWitness
 
-PATIENCE = 1.0  # seconds in the queue before somebody goes, and after each exit there
+PATIENCE = 1.0  # seconds after a run has said that it is queued before somebody goes, and after each exit there
+SUBMITTING = 5.0  # the same from its start, where it says nothing
 MOMENT = 1e-6
 
 
@@ -29,6 +30,8 @@ class QueueWitness(PressureWitness):
             case events.RunAnnounced(run_id, address) if life := self.lives.get(run_id):
                 if life.is_staying and not life.is_ready and life.address != address:
                     life.load_began = self.now
+            case events.RunQueued(run_id) if (life := self.lives.get(run_id)) and life.is_queued:
+                life.queued_at = self.now if life.queued_at is None else life.queued_at
             case events.ProcessReady(run_id, address) if life := self.lives.get(run_id):
                 if life.ready_at is None and life.address == address:
                     life.load_took = self.now - (life.load_began if address else life.started_at)
@@ -92,7 +95,7 @@ class QueueWitness(PressureWitness):
             life
             for life in self.lives.values()
             if life.is_queued and life.is_staying and self._is_of_engine(life) and self.waits(life.model)
-            and max(life.started_at, self._left_at) + PATIENCE <= self.now
+            and max(_queued_for_sure_at(life), self._left_at + PATIENCE) <= self.now
         ]  # fmt: skip
 
     def _makes_room(self, life: Life) -> bool:
@@ -118,6 +121,10 @@ class QueueWitness(PressureWitness):
     def _is_of_engine(self, life: Life) -> bool:
         is_configured = life.model in self.plan.configured
         return self.plan.slots > 0 and is_configured and self.plan.habits[life.model].announces
+
+
+def _queued_for_sure_at(life: Life) -> float:
+    return life.started_at + SUBMITTING if life.queued_at is None else life.queued_at + PATIENCE
 
 
 def _idle_since(life: Life) -> float:

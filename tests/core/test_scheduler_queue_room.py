@@ -12,13 +12,14 @@ MAKES_ROOM = "idle, makes room in the queue of C"
 
 
 def shared(**others: ModelSpec) -> Story:
-    """A and B are ready since 0 and 1, after loads of no time, C is queued since 10, and a request waits for it."""
+    """A and B are ready since 0 and 1, after loads of no time, C is queued since 10, as it says, with a request."""
     story = Story(together, specs={**dict.fromkeys("ABCD", SHARES), **others})
     for number, model in enumerate("AB", 1):
         story.now = number - 1.0
         serve(story, number, model)
     story.now = 10.0
     story.arrive(3, "C")
+    story.tell(RunQueued(3, "a machine"))
     return story
 
 
@@ -49,6 +50,28 @@ def test_after_a_second_in_the_queue_the_longest_idle_one_goes() -> None:
     assert story.wait_until(11.0) == [question]
     assert story.answer(question, 0) == leaves(2)
     assert [view.reason for view in story.scheduler.runs() if view.model == "B"] == [MAKES_ROOM]
+
+
+def test_the_second_counts_from_the_first_time_that_it_says_so_and_not_from_the_start_of_its_client() -> None:
+    story = Story(together, specs=dict.fromkeys("AC", SHARES))
+    serve(story, 1, "A")
+    story.now = 10.0
+    story.arrive(3, "C")
+    assert story.wait_until(14.5) == []
+    story.tell(RunQueued(2, "job 31, Priority"))
+    assert story.wait_until(15.4) == []
+    story.tell(RunQueued(2, "job 31, Resources"))
+    assert story.wait_until(15.5) == [ShutIfIdle((1,))]
+
+
+def test_for_one_that_says_nothing_somebody_goes_five_seconds_after_its_start() -> None:
+    story = Story(together, specs=dict.fromkeys("AC", SHARES))
+    serve(story, 1, "A")
+    story.now = 10.0
+    story.arrive(3, "C")
+    assert story.wait_until(14.9) == []
+    assert story.scheduler.next_deadline() == 15.0
+    assert story.wait_until(15.0) == [ShutIfIdle((1,))]
 
 
 def test_who_waits_is_told_who_goes_and_what_the_job_says() -> None:
@@ -175,4 +198,4 @@ def test_one_that_requests_wait_for_stays_unless_they_wait_for_the_one_that_is_q
         story.arrive(3, "C")
         story.arrive(4, "A")
         assert story.reasons[4] == f"{in_its_way} is loading for others"
-        assert story.wait_until(1.0) == ([ShutIfIdle((1,))] if goes else [])
+        assert story.wait_until(5.0) == ([ShutIfIdle((1,))] if goes else [])
