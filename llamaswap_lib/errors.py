@@ -165,7 +165,7 @@ class ConcurrencyLimit(HttpError):
 
 
 class HeadTooLarge(HttpError):
-    """A head over 64 KiB."""
+    """A head over 64 KiB, or of more than 1,000 lines of headers."""
 
     status, kind, code, should_retry = 431, "invalid_request_error", "head_too_large", False
 

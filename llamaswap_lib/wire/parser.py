@@ -2,8 +2,8 @@
 
 Pure: no socket, no clock; any thread. Guarantees: (1) a head that passes means the same to every parser that follows
 RFC 9112: CRLF line ends, no folding, no blank before a colon, no control characters; (2) at most one of Content-Length
-and Transfer-Encoding, once; (3) at most 64 KiB. Bytes beyond ASCII in a request's target, which Go takes too, are
-percent-encoded: they mean the same, and no upstream has to understand them.
+and Transfer-Encoding, once; (3) at most 64 KiB, and 1,000 lines of headers. Bytes beyond ASCII in a request's target,
+which Go takes too, are percent-encoded: they mean the same, and no upstream has to understand them.
 Never repairs what is ambiguous. A request's fault is BadRequest, HeadTooLarge or NotImplementedByServer; an
 upstream's is BadGateway.
 """
@@ -17,11 +17,13 @@ from urllib.parse import quote
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, NotImplementedByServer
 from llamaswap_lib.wire.heads import (
     MAX_HEAD_BYTES,
+    MAX_HEAD_LINES,
     NAME,
     TEXT,
     Headers,
     RequestHead,
     ResponseHead,
+    has_too_many_lines,
     match_request,
     match_response,
     read_pairs,
@@ -52,6 +54,8 @@ def parse_request_head(head: bytes) -> RequestHead:
     """A request's head, its empty line included; raises BadRequest, HeadTooLarge or NotImplementedByServer."""
     if len(head) > MAX_HEAD_BYTES:
         raise HeadTooLarge(f"the head is larger than {MAX_HEAD_BYTES} bytes")
+    if has_too_many_lines(head):
+        raise HeadTooLarge(f"the head has more than {MAX_HEAD_LINES} lines")
     text = head.decode("latin-1")
     line = match_request(text)
     if line is None:
@@ -77,6 +81,8 @@ def parse_response_head(head: bytes, most_bytes: int = MAX_HEAD_BYTES) -> Respon
     """An upstream's head, its empty line included; raises BadGateway."""
     if len(head) > most_bytes:
         raise BadGateway(f"the upstream's head is larger than {most_bytes} bytes")
+    if has_too_many_lines(head):
+        raise BadGateway(f"the upstream's head has more than {MAX_HEAD_LINES} lines")
     text = head.decode("latin-1")
     line = match_response(text)
     if line is None:

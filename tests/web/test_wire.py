@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.errors import BadGateway, BadRequest, HeadTooLarge, HttpError, NotImplementedByServer
 from llamaswap_lib.wire.headers import request_fields, response_fields
-from llamaswap_lib.wire.heads import CHUNKED, MAX_HEAD_BYTES, NO_BODY, UNTIL_CLOSE, BodyKind, Framing, RequestHead
+from llamaswap_lib.wire.heads import (
+    CHUNKED,
+    MAX_HEAD_BYTES,
+    MAX_HEAD_LINES,
+    NO_BODY,
+    UNTIL_CLOSE,
+    BodyKind,
+    Framing,
+    RequestHead,
+)
+from llamaswap_lib.wire.lenient_heads import read_leniently
 from llamaswap_lib.wire.parser import head_end, parse_request_head, parse_response_head
 
 
@@ -257,12 +267,28 @@ def test_a_head_may_have_64_kib_and_not_a_byte_more() -> None:
         parse_response_head(answer("X: " + "x" * MAX_HEAD_BYTES))
 
 
+def test_a_head_may_have_a_thousand_lines_and_not_one_more() -> None:
+    most, more = ["a:"] * (MAX_HEAD_LINES - 1), ["a:"] * MAX_HEAD_LINES
+    assert len(parse_request_head(request(*most)).headers) == MAX_HEAD_LINES
+    with pytest.raises(HeadTooLarge, match="more than 1000 lines"):
+        parse_request_head(request(*more))
+    assert len(parse_response_head(answer(*most, "b:")).headers) == MAX_HEAD_LINES
+    with pytest.raises(BadGateway, match="more than 1000 lines"):
+        parse_response_head(answer(*more, "b:"))
+    loose = answer(*most, "b:").replace(b"\r", b"")
+    head, end = read_leniently(loose)
+    assert head is not None
+    assert (len(head.headers), end) == (MAX_HEAD_LINES, len(loose))
+    with pytest.raises(BadGateway, match="more than 1000 lines"):
+        read_leniently(answer(*more, "b:").replace(b"\r", b""))
+
+
 @pytest.mark.parametrize("line", ["a:", "a: b\0", "a" * 1000, " ", "a :", "a: " + "x" * 60_000 + "\x7f", ":" * 99])
 def test_a_hostile_head_is_judged_quickly(line: str) -> None:
     count = MAX_HEAD_BYTES // (len(line) + 2) - 2
     head = request(*[line] * count)[:MAX_HEAD_BYTES]
     begin = time.process_time()
-    with suppress(BadRequest):
+    with suppress(BadRequest, HeadTooLarge):
         parse_request_head(head)
     assert time.process_time() - begin < 0.5
 
