@@ -47,7 +47,7 @@ def conditions_of(connection: sqlite3.Connection, filter_: Filter) -> Conditions
         parts.append("(" + " OR ".join(f"{column} IN (SELECT id {_WITH_TEXT})" for column in columns) + ")")
         if columns == ["error"]:
             parts.append("error > 0")  # the condition of its index
-        values += [value for column in columns for value in (FIELDS[column], _pattern(filter_.text))]
+        values += [value for column in columns for value in (FIELDS[column], storable(filter_.text))]
     for sql, value in (
         ("duration_ms >= ?", filter_.min_duration_ms),
         ("timestamp >= ?", filter_.start),
@@ -79,19 +79,14 @@ def numbers_of(connection: sqlite3.Connection, column: str, texts: Sequence[str]
     return [number for (number,) in connection.execute(sql, (FIELDS[column], *known))]
 
 
-_WITH_TEXT = "FROM texts WHERE field = ? AND text LIKE ? ESCAPE '\\'"
+# Not LIKE, for which a text ends at its first NUL: the one that is looked for, and those that are stored.
+_WITH_TEXT = "FROM texts WHERE field = ? AND instr(lower(text), lower(?))"
 
 
 def _has_text(connection: sqlite3.Connection, column: str, part: str) -> bool:
     """Whether `part` is in a text of the column, in whatever case."""
-    found = connection.execute(f"SELECT EXISTS (SELECT 1 {_WITH_TEXT})", (FIELDS[column], _pattern(part)))
+    found = connection.execute(f"SELECT EXISTS (SELECT 1 {_WITH_TEXT})", (FIELDS[column], storable(part)))
     return bool(found.fetchone()[0])
-
-
-def _pattern(part: str) -> str:
-    """For LIKE: anything that it is in."""
-    escaped = "".join(f"\\{char}" if char in "\\%_" else char for char in storable(part))
-    return f"%{escaped}%"
 
 
 # -- pages --

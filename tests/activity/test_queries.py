@@ -27,7 +27,7 @@ from llamaswap_lib.activity.store import Store, StoreSettings
 from llamaswap_lib.errors import BadRequest
 from tests.activity.rows import BEGIN, row
 
-MODELS, PATHS = ("a", "b%c", "Gemma_3"), ("/v1/x", "/v1/y_z")
+MODELS, PATHS = ("a", "b%c", "Gemma_3", "x\0after"), ("/v1/x", "/v1/y_z")
 SESSIONS, KEYS, ERRORS = ("", "s1", "s2"), ("", "k1", "k2"), ("", "it broke", "100% gemma\\lost")
 STATUSES, ENDINGS = (200, 404, 429, 502), ("complete", "client_left", "refused")
 
@@ -73,7 +73,7 @@ FILTERS = st.builds(
     sessions=some(SESSIONS),
     keys=some(KEYS),
     endings=some(ENDINGS),
-    text=st.sampled_from(["", "", "", "gemma", "GEMMA", "%", "_", "\\", "x", "broke", "nowhere"]),
+    text=st.sampled_from(["", "", "", "gemma", "GEMMA", "%", "_", "\\", "x", "broke", "nowhere", "\0", "AFTER"]),
     min_duration_ms=st.one_of(st.none(), st.sampled_from([0.0, 500.0, 700.5])),
     start=MOMENTS,
     end=MOMENTS,
@@ -148,6 +148,22 @@ def test_a_total_that_is_known_is_that_of_the_rows(rows: list[Row], filter_: Fil
     with stored(rows) as (connection, left):
         known = known_total(connection, filter_)
         assert known is None or known == sum(matches(one, filter_) for one in left)
+
+
+@pytest.mark.parametrize(
+    ("text", "models"),
+    [
+        ("\0", ["x\0After"]),
+        ("\0AFTER", ["x\0After"]),
+        ("after", ["x\0After"]),
+        ("x\0b", []),
+        ("\x01", []),
+        ("%", ["b%"]),
+    ],
+)
+def test_text_with_control_characters_is_found_where_it_is(text: str, models: list[str]) -> None:
+    with stored([row(model=model) for model in ("x\0After", "x", "b%")]) as (connection, _):
+        assert [one.model for one in page_of(connection, Query(Filter(text=text))).rows] == models
 
 
 def test_ids_with_a_gap_are_counted() -> None:
