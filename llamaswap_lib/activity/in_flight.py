@@ -230,6 +230,7 @@ class InFlight:
         failure = exchange.failure
         if failure is not None:  # which itself holds on to all that it went through
             self.error, self.fault = failure.message, type(failure) if failure.is_ours else None
+            self.request_bytes = self.request_bytes or self.head.content_length or 0  # it was refused, perhaps unread
         if table.is_awaited:
             table.note_change()
         journal = table.journal

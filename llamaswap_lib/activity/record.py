@@ -71,7 +71,7 @@ class Record(NamedTuple):
     error: str = ""  # our own words, '' where the upstream answered
     sample: Sample = Sample()
     spent: Spent = NOT_SPENT
-    request_bytes: int = 0  # of the body as sent upstream
+    request_bytes: int = 0  # of the body as sent upstream; of one that was refused, as it came or was to come
     response_bytes: int = 0  # of the body as sent to the client
     sent_at: float | None = None  # when the request had been sent upstream, seconds after the start
     head_at: float | None = None  # when the head of the upstream's answer was there, seconds after the start

@@ -199,7 +199,7 @@ class Proxied:
                     raise no_model()
             destination = None if name in self._pools else self._destinations.get(name)
             if destination is None:
-                choice = self._choose(exchange, route, name, named)
+                choice = self._choose(exchange, route, name, named, body)
             elif name in self._fallbacks.by_name:
                 choice = Choice(name, fallback=self._fallbacks.of(name, (name,), is_sent_on=is_sent_on(head)))
         try:
@@ -227,11 +227,11 @@ class Proxied:
         again = partial(self._order_of, exchange, route, body, choice) if choice.rest or choice.fallback else None
         return Order(model, route.upstream_path, query, outgoing, choice, again)
 
-    def _choose(self, exchange: Exchange, route: Route, name: str, named: Named) -> Choice:
+    def _choose(self, exchange: Exchange, route: Route, name: str, named: Named, body: RequestBody) -> Choice:
         """The target of the selector `name`; raises UnknownName where there is none."""
         selectors = self._app.selectors
         if name not in selectors:
-            self._begin(exchange, named.name, route.upstream_path, None)
+            self._begin(exchange, named.name, route.upstream_path, None).request_bytes = body.size_bytes
             raise UnknownName(named.name)
         exchange.selector = name
         sticky = selectors.sticky.get(name)

@@ -16,6 +16,7 @@ from llamaswap_lib.activity.in_flight import SMALL_BYTES
 from llamaswap_lib.activity.meter import row_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung, RunNotDead
+from llamaswap_lib.server.limits import Limits
 from llamaswap_lib.server.request_body import RequestBody
 from tests.web.upstreams import Teller, Thinker, always, ok_then, streaming, wait_until, warm
 from tests.web.world import (
@@ -437,6 +438,30 @@ def test_a_request_that_is_sent_again_says_so() -> None:
         first, second = world.journal.wait_for(2)
     assert (first.ended, first.retries) == (Ended.COMPLETE, 0)
     assert (second.ended, second.retries) == (Ended.COMPLETE, 1)
+
+
+UNKNOWN = b'{"model":"zzz"}'
+CHUNKED = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "size_bytes"),
+    [
+        (chat(UNKNOWN), 404, 15),
+        (get("/v1/chat/completions", method="POST", extra=CHUNKED) + b"f\r\n%b\r\n0\r\n\r\n" % UNKNOWN, 404, 15),
+        (post("/upstream/zzz/v1/chat/completions", b"x" * 70), 404, 70),
+        (post("/upstream/m/v1/chat/completions", b"x" * 200), 413, 200),
+        (chat(b'{"model":"m","pad":1}'), 429, 21),
+    ],
+)
+def test_the_row_of_a_refused_request_has_the_size_of_what_was_sent(
+    request_: bytes, status: int, size_bytes: int
+) -> None:
+    with World(answers(OK), config=CONFIG, limits=Limits(max_body_bytes=100)) as world:
+        world.controller.refusal = ConcurrencyLimit()
+        world.ask(request_)
+        record = only(world)
+    assert (record.status, record.request_bytes) == (status, size_bytes)
 
 
 # -- what leaves none --
