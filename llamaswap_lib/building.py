@@ -25,6 +25,7 @@ from llamaswap_lib.activity.row import Row
 from llamaswap_lib.app import App, Version, journal_settings_of, limits_of
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.config.editor import ConfigEditor, refuse_open_editing
+from llamaswap_lib.config.for_workers import why_not_with_workers
 from llamaswap_lib.config.load import Sources
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core import events
@@ -67,7 +68,6 @@ from llamaswap_lib.upgrade.taking import Predecessor
 if TYPE_CHECKING:
     from llamaswap_lib.workers.workers import Workers
 
-MOST_NAMED = 3  # models
 DESCRIPTORS_EACH = 3  # of a client's connection: itself, and two to wait for a model or one to the model's server
 
 
@@ -356,9 +356,8 @@ def _refuse(config: Config, *, host: str, editor: ConfigEditor | None, has_worke
     """
     if editor is not None:
         refuse_open_editing(config.api_keys, host)
-    if has_workers and config.models:
-        names = ", ".join(list(config.models)[:MOST_NAMED])
-        raise ConfigError(f"-workers is for a configuration with peers only, and this one has models ({names})")
+    if has_workers and (why := why_not_with_workers(config)):
+        raise ConfigError(why)
 
 
 def _capacity(config: Config, logs: Logs) -> DescriptorCapacity:

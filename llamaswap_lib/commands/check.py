@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
-from llamaswap_lib.commands.arguments import add_config_file, config_files, parse_address, take_config_file
+from llamaswap_lib.commands.arguments import (
+    add_config_file,
+    config_files,
+    parse_address,
+    take_config_file,
+    worker_count,
+)
 from llamaswap_lib.commands.program import print_text
 
 if TYPE_CHECKING:
@@ -19,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-show", "--show", action="store_true", help="print the resolved configuration, secrets masked")
     add("-json", "--json", action="store_true", help="print findings and configuration as JSON")
     add("-listen", "--listen", metavar="ADDRESS", help="where it will listen, to find proxies to itself")
+    add("-workers", "--workers", metavar="N", type=worker_count, default=1, help="processes that will serve")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,12 +35,17 @@ def run(options: argparse.Namespace) -> int:
     from llamaswap_lib.config import check, render  # noqa: PLC0415 - after the arguments, and the check for PyYAML
 
     listen = told and check.Listen(*told, is_told=True)
-    report = check.check(config_files(options), listen=listen, also=_look_at_memory)
+    report = check.check(config_files(options), listen=listen, also=partial(_look_further, options.workers))
     print_text(render.render(report, show=options.show, as_json=options.json))
     return 1 if report.errors else 0
 
 
-def _look_at_memory(config: Config, document: Document) -> None:
+def _look_further(workers: int, config: Config, document: Document) -> None:
+    if workers > 1:
+        from llamaswap_lib.config.for_workers import why_not_with_workers  # noqa: PLC0415 - most have none
+
+        if why := why_not_with_workers(config):
+            document.error(("models",), why, at_key=True)
     if config.routing.router == "memory":
         from llamaswap_lib.memory import prospects  # noqa: PLC0415 - nobody else pays for the drivers
 

@@ -497,3 +497,17 @@ def test_a_first_word_that_is_no_command_is_told_with_what_is_meant(capsys: pyte
     told = fails_here(capsys, "config.yaml")
     assert "to serve config.yaml, type -c in front of it: " in told
     assert " -c config.yaml (" in told
+
+
+def test_check_says_of_workers_what_the_start_says(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("models: {m: {cmd: 'true ${PORT}'}}")
+    why = "-workers is for a configuration with peers only, and this one has models (m)"
+    assert why in fails("-c", "c.yaml", "-workers", "2", cwd=tmp_path)
+    checked = run("check", "-c", "c.yaml", "-workers", "2", cwd=tmp_path)
+    assert (checked.returncode, f"error: c.yaml:1: models: {why}\n" in checked.stdout) == (1, True)
+    for workers, models in (
+        ("1", "models: {m: {cmd: 'true ${PORT}'}}"),
+        ("2", "peers: {b: {proxy: 'http://[::1]:1', models: [m]}}"),
+    ):
+        (tmp_path / "c.yaml").write_text(models)
+        assert run("check", "-c", "c.yaml", "-workers", workers, cwd=tmp_path).returncode == 0
