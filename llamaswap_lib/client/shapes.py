@@ -92,7 +92,10 @@ ANSWERS = {
     "/api/profiles": {"active": TEXT, "profiles": [PROFILE]},
     "/api/profiles/active": {"active": TEXT},
     "/api/version": {"version": str, "commit": TEXT},
-    "/api/config": {"config": Maybe({"models": Maybe(Each(Maybe(CONFIGURED)))})},
+    "/api/config": {
+        "config": Maybe({"models": Maybe(Each(Maybe(CONFIGURED)))}),
+        "error": Maybe({"message": TEXT, "at": TEXT}),
+    },
     "/api/config/reload": {
         "changed": bool, "models": Maybe(Each(TEXTS)), "settings": TEXTS, "after_restart": TEXTS,
         "warnings": Maybe([ANY]),

@@ -9,6 +9,7 @@ from typing import Any
 
 from llamaswap_lib.client import memory, peers, words
 from llamaswap_lib.client.background import together
+from llamaswap_lib.client.connection import Refused, Server
 from llamaswap_lib.client.runs import STATE_STYLES, is_here, memory_of, places_of, state_of, until
 from llamaswap_lib.client.terminal import Cell, Column, Style, Terminal
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
@@ -33,7 +34,8 @@ figure comes from ([memory.md](memory.md#what-a-model-needs)). IN-FLIGHT counts 
 model, of as many as may be inside at once where that is limited, and QUEUE those that wait for it. A model
 that somebody waits for and that does not run is there too, as `queued`; one whose server
 [sleeps](scheduling.md#models-that-sleep) is `sleeping`. UNTIL says when the model is unloaded if nobody
-asks for it. While somebody waits, WAITS FOR says for what, as [the queue](http.md#who-waits) does.
+asks for it. While somebody waits, WAITS FOR says for what, as [the queue](http.md#who-waits) does. Where the
+configuration was to be read again and cannot be used, the last line says why; `--json` has `config_error` then.
 
 With [peers](fleet.md), what runs there follows, with the name of its BOX; below the table stand the peers
 that are out, and why. IN-FLIGHT and QUEUE of such a model are those of all clients of that box. `--json`
@@ -47,14 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     server, terminal = server_of(options), Terminal()
-    running, queue, told, boxes = together(
+    running, queue, told, boxes, error = together(
         lambda: server.get("/running")["running"],
         lambda: (server.find("/api/queue") or {}).get("queue", []),
         lambda: {} if options.json else memory.find(server),
         lambda: peers.find(server),
+        lambda: _config_error(server),
     )
     if options.json:
-        terminal.json({"running": running, "queue": queue, **({"peers": boxes} if boxes else {})})
+        more = {"peers": boxes, "config_error": error}
+        terminal.json({"running": running, "queue": queue, **{key: value for key, value in more.items() if value}})
         return 0
     there = list(peers.runs_of(boxes)) if boxes else [row for row in running if not is_here(row)]
     left_out = {"NEED"} if not memory.is_decisive(told) else set()
@@ -65,7 +69,20 @@ def run(options: argparse.Namespace) -> int:
     terminal.table([COLUMNS[number] for number in kept], ([row[number] for number in kept] for row in rows))
     for line in peers.troubles(boxes):
         terminal.line(terminal.styled(printable(line), Style.BAD))
+    if error:
+        first, *others = error["message"].splitlines() or [""]
+        told_first = f"{first} ..." if others else first
+        line = f"the changed configuration cannot be used, and the old one goes on: {told_first}"
+        terminal.line(terminal.styled(printable(line), Style.BAD))
     return 0
+
+
+def _config_error(server: Server) -> Row:
+    """What was wrong with the configuration that was to be loaded last; empty where nothing was, or nobody says."""
+    try:
+        return (server.find("/api/config") or {}).get("error") or {}
+    except Refused:
+        return {}
 
 
 def table_rows(running: Sequence[Row], queue: Sequence[Row], told: Row) -> Iterator[list[str | Cell]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.commands.conftest import Serve, by_memory
 from tests.e2e.program import demo, models, wait_until
 
@@ -66,3 +68,20 @@ def test_a_narrow_terminal_cuts_names_and_a_pipe_does_not(serve: Serve) -> None:
             assert screen.end() == 0
             assert len(screen.lines) == 2
             assert "…" in screen.text
+
+
+def test_a_configuration_that_cannot_be_used_is_one_line_until_one_can(serve: Serve) -> None:
+    with serve() as shell:
+        program, good = shell.program, shell.program.config_path.read_text()
+        assert "configuration" not in shell.run("ps").out
+        program.config_path.write_text("models: 3\ngroups: 4\n")
+        program.signal(signal.SIGHUP)
+        wait_until(lambda: program.get("/api/config").json()["error"] is not None, "it was not taken")
+        last = shell.run("ps").out.splitlines()[-1]
+        said = f"the changed configuration cannot be used, and the old one goes on: {program.config_path}:1: models: "
+        assert (last.startswith(said), last.endswith(" ...")) == (True, True), last
+        assert shell.run("ps", "--json").json()["config_error"] == program.get("/api/config").json()["error"]
+        program.config_path.write_text(good)
+        program.signal(signal.SIGHUP)
+        wait_until(lambda: program.get("/api/config").json()["error"] is None, "it was taken")
+        assert "configuration" not in shell.run("ps").out
