@@ -133,6 +133,7 @@ class Giver:
         told.send_first(serving.controller.retire(told.send))
         estate.guardian.retire()
         serving.latest.app.pool.keep_only(())  # the new process may stop any model, which is slower with a connection
+        serving.latest.app.memory.leave_file()
         serving.supervisor.hand_over(pid)
         serving.journal.hand_on(lambda row, capture: link.send({"kind": ROW, "row": row, "capture": capture}))
         estate.reloader.close()

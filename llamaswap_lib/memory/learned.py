@@ -1,7 +1,7 @@
 """What models were measured to need, kept over restarts in a small file.
 
-One thread, `hardware`. What cannot be read is begun anew, with a warning; what cannot be written is kept in memory. Of
-each digest the peaks of the last runs are kept, and the highest of them counts for each device.
+One thread, `hardware`, but for `leave_file`. What cannot be read is begun anew, with a warning; what cannot be written
+is kept in memory. Of each digest the peaks of the last runs are kept, and the highest of them counts for each device.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class Learned:
         self._runs: dict[int, Mapping[str, int]] = {}  # run -> its own peaks, which stand in an entry
         self._noted: set[str] = set()  # digests that may be otherwise than the file has them
         self._written: dict[str, Mapping[str, int]] = {}  # what the file says of each
+        self._is_left = False
+
+    def leave_file(self) -> None:
+        """Another process writes it from now on, and knows more. Any thread."""
+        self._is_left = True
 
     def use(self, path: Path | None) -> None:
         """Keep it in this file from now on; what is in there counts, too."""
@@ -87,7 +92,7 @@ class Learned:
         noted = {digest: self._entries[digest].highest() for digest in self._noted if digest in self._entries}
         self._noted = set()
         has_changed = any(_differs(self._written.get(digest), need) for digest, need in noted.items())
-        if self._file is not None and has_changed:
+        if self._file is not None and has_changed and not self._is_left:
             self._replace(self._file, {digest: entry.highest() for digest, entry in self._entries.items()})
 
     def _replace(self, file: SmallFile, now: dict[str, dict[str, int]]) -> None:

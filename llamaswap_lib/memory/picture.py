@@ -100,6 +100,10 @@ class MemoryPicture:
         """Models of another process run already: nobody starts or goes before the first reading, or `do_without`."""
         self.now = Memory(is_read=False)
 
+    def leave_file(self) -> None:
+        """Another process writes the file of needs from now on."""
+        self._learned.leave_file()
+
     def do_without(self) -> None:
         """The first reading was made, or takes too long: then one model runs at a time."""
         with self._lock:

@@ -59,3 +59,19 @@ def test_another_file_gets_all_that_is_known(tmp_path: Path) -> None:
         learned.use(tmp_path / name)
         learned.write()
         assert kept(tmp_path / name) == {"a": [{"ram": 5}]}
+
+
+def test_who_has_left_the_file_to_another_process_does_not_write_over_what_that_has_measured(tmp_path: Path) -> None:
+    file = tmp_path / "needs.json"
+    old, new = (Learned(lambda _: None, lambda: 7.0) for _ in range(2))
+    old.use(file)
+    old.note("a", "m", 1, {"ram": 1000})
+    old.write()
+    new.use(file)
+    old.leave_file()
+    new.note("a", "m", 2, {"ram": 3000})
+    new.write()
+    old.note("a", "m", 1, {"ram": 2000})
+    old.write()
+    assert kept(file) == {"a": [{"ram": 1000}, {"ram": 3000}]}
+    assert old.need("a") == {"ram": 2000}
