@@ -29,8 +29,8 @@ from llamaswap_lib.upgrade.taking import Predecessor, State
 END_PATIENCE = 15.0  # seconds for the end of a process without requests: idle TLS connections have ten
 BRIEF_PATIENCE = 2.0  # the same for one with requests, which may be the one that has asked for the upgrade
 FREEZE_TIMEOUT = 5.0  # seconds for what is in progress to come to a rest
-# Kinds of messages, besides News. With workers: `OWN` is a request for the parent itself, and at `SERVING` the new
-# process has workers that accept.
+# Kinds of messages, besides News. From a parent of workers: `OWN` is a request for the parent itself. At `SERVING` the
+# new process accepts, by its workers if it has some.
 CONTROLLER, CONNECTION, ROW, OWN, SERVING = "controller", "connection", "row", "own", "serving"
 
 
@@ -227,9 +227,8 @@ class Taker:
         self._serving.latest.app.memory.do_without()
 
     def note_serving(self) -> None:
-        """All that serves here does."""
-        if self._estate.workers is not None:
-            self._predecessor.link.send({"kind": SERVING})
+        """All that serves here does: the workers of the process before, where it has some, are to leave."""
+        self._predecessor.link.send({"kind": SERVING})
 
     # -- thread link-in --
 
@@ -237,7 +236,7 @@ class Taker:
         serving, workers = self._serving, self._estate.workers
         if message["kind"] == CONTROLLER:
             serving.controller.receive(message["message"])
-        elif message["kind"] == CONNECTION and workers is None:
+        elif message["kind"] in (CONNECTION, OWN) and workers is None:
             take(serving.server, serving.loop, message["client"], *descriptors)
         elif message["kind"] == CONNECTION and workers is not None:
             workers.take_client(message["client"], *descriptors)

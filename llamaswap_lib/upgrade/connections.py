@@ -78,7 +78,10 @@ def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
     def begin() -> None:
         sock = socket.socket(fileno=descriptor)
         try:
-            prepare(sock)
+            if sock.family == socket.AF_UNIX:  # a worker has relayed to it
+                sock.setblocking(False)
+            else:
+                prepare(sock)
             ClientConnection(server, loop, sock, client_ip).begin()
         except (OSError, MemoryError):  # its client has left, or nothing is left to serve it with
             sock.close()

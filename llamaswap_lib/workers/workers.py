@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import queue
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from llamaswap_lib.fleet.states import PeerState
 from llamaswap_lib.reload import Serving
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import seconds_until
-from llamaswap_lib.server.connection import ClientConnection
+from llamaswap_lib.upgrade.connections import take
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.messages import NUMBERS_EACH, Begin, InForce, Kind, Question
 from llamaswap_lib.workers.process import ANSWER_TIMEOUT, WorkerProcess
@@ -335,17 +334,7 @@ class Workers:
         if self._give_own is not None:
             self._give_own(client_ip, [descriptor])
             return
-        server, loop = self._server, self._serving.loop
-
-        def begin() -> None:
-            sock = socket.socket(fileno=descriptor)
-            try:
-                sock.setblocking(False)
-                ClientConnection(server, loop, sock, client_ip).begin()
-            except (OSError, MemoryError):  # the worker sees that it is closed
-                sock.close()
-
-        loop.call(begin)
+        take(self._server, self._serving.loop, client_ip, descriptor)
 
     def note_refused(self, name: str, error: str) -> None:
         self._serving.latest.app.peers.note_refused(name, error)

@@ -158,3 +158,23 @@ def test_a_new_version_whose_workers_break_changes_nothing(run_program: RunProgr
         assert (failed.status, why in failed.text) == (500, True), failed.text
         wait_until(lambda: workers(program) == before, "the others are gone")
         assert program.get("/running").status == 200
+
+
+def test_a_new_process_without_workers_takes_over_all_the_same(run_program: RunProgram, tmp_path: Path) -> None:
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    installed = Installed(folder)
+    config = {"peers": {"box": {"proxy": "http://127.0.0.1:9", "models": ["m"]}}}
+    flags = ("-workers", str(COUNT))
+    with run_program(config, flags=flags, command=installed.command) as program, program.wire() as idle:
+        await_workers(program, COUNT)
+        idle.request("GET", "/running")
+        assert idle.answer()[0] == 200
+        installed.append("commands/arguments.py", "def worker_count(_): return 1")
+        program.upgrade()
+        for _ in range(10 * COUNT):
+            assert program.get("/running").status == 200
+        assert program.before.wait(DEADLINE) == 0
+        assert workers(program) == set()
+        idle.request("GET", "/running")
+        assert idle.answer()[0] == 200
