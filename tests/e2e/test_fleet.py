@@ -52,6 +52,13 @@ def test_a_request_goes_where_the_model_is_ready(tmp_path: Path) -> None:
             }
 
 
+def test_a_models_own_server_is_behind_the_path_of_the_front_and_that_of_its_box(tmp_path: Path) -> None:
+    with Fleet(tmp_path, [models(m=demo())], {}) as fleet:
+        assert fleet.front.get("/upstream/box1/m/upstream/m/props").status == 200
+        assert fleet.boxes["box1"].program.states() == {"m": "ready"}
+        assert fleet.front.get("/upstream/box1/m/running").json()["running"][0]["model"] == "m"  # the box's own
+
+
 def test_boxes_that_have_each_other_as_peers_show_what_runs_where_and_do_not_echo(tmp_path: Path) -> None:
     own = models(own=demo("--tokens-per-second", "20"), sleeper=demo())
     with Fleet(tmp_path, [models(m={"cmd": demo(), "ttl": 300})], own) as fleet:
