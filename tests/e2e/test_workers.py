@@ -10,7 +10,7 @@ import signal
 import subprocess
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +319,53 @@ def test_models_of_ones_own_are_refused(run_program: RunProgram, tmp_path: Path)
     with run_program(models(own=demo()), flags=("-workers", "1")) as program:
         assert program.chat("own", max_tokens=1).status == 200
         assert not workers(program)
+
+
+REFUSED = (  # path, body, more headers
+    ("/v1/chat/completions", b'{"model":"zzz"}', ""),
+    ("/v1/chat/completions", b'{"model":', ""),
+    ("/v1/chat/completions", b'{"model":"gone"}', ""),
+    ("/v1/chat/completions", b'{"model":"gone"}', "Authorization: Bearer wrong\r\n"),
+    ("/v1/chat/completions", b'{"model":"gone","pad":"%b"}' % (b"x" * 2_000_000), ""),
+    ("/upstream/zzz/v1/chat/completions", b"{}", ""),
+    ("/upstream/gone/v1/chat/completions", b"x" * 2_000_000, ""),
+    ("/upstream/gone/v1/chat/completions", b"x", "Content-Encoding: no\r\n"),
+    ("/v1/none", b"{}", ""),
+)
+NAMED = 5  # of them are known to be for a model, and have a row
+SEEN = ("model", "req_path", "resp_status_code", "ended", "error_msg", "request_bytes", "method", "metadata", "retries")
+OF_REQUESTS = re.compile(r"^llamaswap_request[a-z_]*(?:total|count)\{.*$", re.MULTILINE)
+
+
+def what_is_kept_of_refused(folder: Path, *flags: str) -> tuple[list[int], list[dict[str, Any]], list[str]]:
+    """Their statuses; what of their rows has to be the same in any front, and the samples that count requests."""
+    folder.mkdir()
+    config = {
+        "peers": {"box": {"proxy": "http://127.0.0.1:9", "models": ["gone"]}},
+        "apiKeys": ["k"],
+        "limits": {"maxBodyMB": 1},
+    }
+    key = {"Authorization": "Bearer k"}
+    with Program(folder, config, flags=flags) as program:
+        if flags:
+            await_workers(program)
+        statuses = []
+        for path, body, more in REFUSED:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            own = more if "Authorization" in more else f"{more}Authorization: Bearer k\r\n"
+            with program.wire() as wire:
+                wire.send(f"{head}{own}Content-Length: {len(body)}\r\n\r\n".encode())
+                with suppress(OSError):  # it may be refused before all of it was sent
+                    wire.send(body)
+                statuses.append(wire.answer()[0])
+        rows = await_rows(program, NAMED, **key)
+        kept = [{name: row.get(name) for name in SEEN} for row in rows]
+        counted = sorted(OF_REQUESTS.findall(program.get("/metrics", **key).text))
+    return statuses, sorted(kept, key=str), counted
+
+
+def test_of_a_request_that_is_refused_the_same_is_kept_as_by_one_process(tmp_path: Path) -> None:
+    one = what_is_kept_of_refused(tmp_path / "one")
+    several = what_is_kept_of_refused(tmp_path / "several", "-workers", str(COUNT))
+    assert one == several
+    assert one[2]
