@@ -10,6 +10,7 @@ interpreter for GROUP_ROWS records at most without a pause.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -35,7 +36,7 @@ GROUP_PAUSE = 0.0005  # seconds; on a busy machine it may become twenty times as
 BATCH_BYTES = 1 << 20  # of bodies in one transaction; if more wait, the next one begins at once
 MOST_IN_HAND = 500  # records that wait, beyond which there is no pause: they take a kilobyte each
 BUSY_ROWS = 50  # in a batch, from which on (or from BATCH_BYTES on) nothing is done that can wait
-QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if none follows
+QUIET_PAUSE = 0.5  # seconds after such a batch until that is done, if no other such one follows
 COMPRESSED_BYTES = 1 << 20  # of captures, at most, after each batch
 MOST_WAITING_BYTES = 4 << 20  # of bodies that wait, beyond which who appends had better drop them
 MOST_WAITING = 10_000  # records, beyond which the next ones are lost: a disk may hang for minutes
@@ -100,8 +101,8 @@ class Writer:
         self._in_hand_bytes = 0  # the ones that are neither, and do not wait
         self._hurry = threading.Event()  # somebody waits
         self._lost = 0
-        self._is_busy = False  # the last batch was a large one
-        self._was_busy = False  # so was one before, and `after_rush` was not called since
+        self._quiet_at = -math.inf  # when the busy time is over, if no large batch follows
+        self._was_busy = False  # there was a large batch, and `after_rush` was not called since
         self._ends = False
         self._listeners: tuple[Listener, ...] = ()
         self._thread: Thread | None = None
@@ -224,7 +225,8 @@ class Writer:
                     self._pause(GROUP_PAUSE)
             item = waiting.get_nowait() if waiting.qsize() else None
         self._write(records, rows)
-        self._is_busy = row_count >= BUSY_ROWS or self._done_bytes - done_bytes >= BATCH_BYTES
+        if row_count >= BUSY_ROWS or self._done_bytes - done_bytes >= BATCH_BYTES:
+            self._quiet_at, self._was_busy = self._clock() + QUIET_PAUSE, True
         self._tell_of_lost()
 
     def _note_mistake(self, record: Record | None, records: list[Record], rows: list[Row]) -> None:
@@ -292,11 +294,9 @@ class Writer:
 
     def _tend(self) -> float | None:
         """What is to be done besides; seconds until there is more of it, None for never."""
-        has_more, pause = False, None
-        if self._is_busy:
-            pause, self._was_busy = QUIET_PAUSE, True
+        has_more, until_quiet = False, self._quiet_at - self._clock()
         try:
-            if not self._is_busy:
+            if until_quiet <= 0:
                 has_more = self._captures.compress(COMPRESSED_BYTES)
             rest = self._store.tend()
         except Exception:  # noqa: BLE001 - the thread goes on
@@ -305,10 +305,12 @@ class Writer:
         if rest == 0 or has_more:
             self._pause(GROUP_PAUSE)
             return 0.0
-        if self._was_busy and not self._is_busy:
+        if until_quiet > 0:
+            return until_quiet if rest is None else min(rest, until_quiet)
+        if self._was_busy:
             self._was_busy = False
             self._attempt(self._after_rush)
-        return min((seconds for seconds in (rest, pause) if seconds is not None), default=None)
+        return rest
 
     def _tell_of_lost(self) -> None:
         if self._lost:

@@ -11,12 +11,20 @@ import pytest
 
 from llamaswap_lib.activity import writer as writer_module
 from llamaswap_lib.activity.bare_row import bare_row
-from llamaswap_lib.activity.captures import Captures
+from llamaswap_lib.activity.captures import FRESH_BYTES, Captures
 from llamaswap_lib.activity.database import Database, open_file, select_rows
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.store import Store, StoreSettings
-from llamaswap_lib.activity.writer import BATCH_BYTES, BATCH_ROWS, BUSY_ROWS, MOST_WAITING, MOST_WAITING_BYTES, Writer
+from llamaswap_lib.activity.writer import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    BUSY_ROWS,
+    MOST_WAITING,
+    MOST_WAITING_BYTES,
+    QUIET_PAUSE,
+    Writer,
+)
 from tests.activity.rows import DEADLINE, record
 
 
@@ -328,6 +336,27 @@ def test_when_a_busy_time_is_over_the_memory_that_it_needed_is_given_back_once()
         assert rig.writer.flush(DEADLINE)
     assert rig.writer.close(DEADLINE)
     assert not is_over.acquire(blocking=False)
+
+
+def test_a_small_batch_right_behind_a_large_one_is_no_end_of_a_busy_time() -> None:
+    rig, now, is_over = Rig(), [0.0], threading.Semaphore(0)
+    rig.writer = Writer(
+        *(rig.store, rig.captures, rig.row_of, rig.errors.append), clock=lambda: now[0], after_rush=is_over.release
+    )
+    for _ in range(BUSY_ROWS):
+        rig.writer.append(record)
+    rig.writer.start()
+    assert rig.writer.flush(DEADLINE)
+    for _ in range(2):  # what is done behind the first one is done before the second
+        rig.writer.append(record)
+        assert rig.writer.flush(DEADLINE)
+    assert not is_over.acquire(blocking=False)
+    assert rig.captures.size_bytes > (BUSY_ROWS + 2) * FRESH_BYTES  # none is compressed
+    now[0] = QUIET_PAUSE
+    assert rig.writer.flush(DEADLINE)
+    assert is_over.acquire(timeout=DEADLINE)
+    assert rig.captures.size_bytes < (BUSY_ROWS + 2) * FRESH_BYTES
+    assert rig.writer.close(DEADLINE)
 
 
 def test_a_failure_to_give_memory_back_ends_nothing() -> None:
