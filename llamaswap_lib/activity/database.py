@@ -42,7 +42,9 @@ _SPEEDS = tuple((_PLACE[name], kind) for name, kind in SPEED_KINDS.items())
 
 _LAST_ID = "SELECT seq FROM sqlite_sequence WHERE name = 'requests'"
 _VALUES = f"({', '.join('?' * len(COLUMNS))})"
-_INSERT = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {_VALUES}"
+# With ROLLBACK, which our transactions do anyway, SQLite need not be able to take back one statement. For that it
+# kept a copy of each page that many rows changed, in a temporary file.
+_INSERT = f"INSERT OR ROLLBACK INTO requests ({', '.join(COLUMNS)}) VALUES {_VALUES}"
 _INSERTS = {rows: _INSERT + f", {_VALUES}" * (rows - 1) for rows in (BLOCK_ROWS, BLOCK_ROWS // 3, BLOCK_ROWS // 9, 1)}
 _OLDEST = f"SELECT {', '.join(COLUMNS)} FROM requests ORDER BY id LIMIT ?"
 _BEFORE = f"SELECT {', '.join(COLUMNS)} FROM requests WHERE timestamp < ? ORDER BY timestamp, id LIMIT ?"

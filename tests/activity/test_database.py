@@ -7,12 +7,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaswap_lib.activity.database import Database, UnusableStore, open_file, open_memory, select_rows
+from llamaswap_lib.activity.database import BLOCK_ROWS, Database, UnusableStore, open_file, open_memory, select_rows
 from llamaswap_lib.activity.periods import ALL_MODELS, PERIOD_SECONDS, SUMS
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.schema import FIELDS, SPEED_KINDS, STEPS, bucket_of, lowest_of
@@ -77,10 +78,14 @@ def test_what_cannot_be_stored_as_it_is_is_stored_as_near_as_can_be(database: Da
     assert found.session == "ä" * 100_000
 
 
-def test_a_failure_in_the_middle_changes_nothing(database: Database) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param({"input_tokens": "none"}, id="for us"), pytest.param({"content_type": None}, id="for SQLite")],
+)
+def test_a_failure_in_the_middle_changes_nothing(database: Database, wrong: dict[str, Any]) -> None:
     database.insert([row(model="a")])
-    with pytest.raises(TypeError):
-        database.insert([row(model="b"), row(input_tokens="none")])
+    with pytest.raises((TypeError, sqlite3.IntegrityError)):
+        database.insert([*[row(model="b")] * (2 * BLOCK_ROWS - 1), row(**wrong)])
     assert [one.model for one in rows_of(database)] == ["a"]
     assert counted(database) == recounted(database)
     assert [one.id for one in database.insert([row(model="b")])] == [2]
