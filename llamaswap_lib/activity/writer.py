@@ -30,8 +30,9 @@ from .store import Store
 
 NAME = "activity-writer"
 BATCH_PAUSE = 0.1  # seconds from the begin of one batch to that of the next
-BATCH_ROWS = 8 * BLOCK_ROWS  # in one transaction
-GROUP_ROWS = BATCH_ROWS // 2  # read without a pause, in about 1 ms: with fewer, changing threads costs too much
+BATCH_ROWS = 16 * BLOCK_ROWS  # in one transaction, at most
+HURRY_ROWS = BATCH_ROWS // 2  # if so many wait, a batch begins at once; those that come meanwhile mostly go with it
+GROUP_ROWS = BATCH_ROWS // 4  # read without a pause, in about 1 ms: with fewer, changing threads costs too much
 GROUP_PAUSE = 0.0005  # seconds; on a busy machine it may become twenty times as long
 BATCH_BYTES = 1 << 20  # of bodies in one transaction; if more wait, the next one begins at once
 MOST_IN_HAND = 500  # records that wait, beyond which there is no pause: they take a kilobyte each
@@ -120,7 +121,7 @@ class Writer:
             self._waiting.put((make, kept_bytes))
         else:
             self._lost += 1
-        if waiting == BATCH_ROWS or (
+        if waiting == HURRY_ROWS or (
             self._appended_bytes - self._done_bytes > BATCH_BYTES and not self._hurry.is_set()
         ):
             self._hurry.set()
