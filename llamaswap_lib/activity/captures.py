@@ -14,6 +14,7 @@ import threading
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -252,8 +253,13 @@ def _fresh(record: Record) -> _Fresh | None:
 
 def _shown(fields: str) -> dict[str, str]:
     """Header lines under their names as they are usually written."""
-    shown = redacted(read_pairs(fields))
-    return {"-".join(map(str.capitalize, name.split("-"))): value for name, value in shown.items()}
+    return {_usual(name): value for name, value in redacted(read_pairs(fields)).items()}
+
+
+@lru_cache(maxsize=64)
+def _usual(name: str) -> str:
+    """The same few come again and again."""
+    return "-".join(map(str.capitalize, name.split("-")))
 
 
 def decoded(record: Record) -> bytes:
