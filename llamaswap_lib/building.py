@@ -40,6 +40,7 @@ from llamaswap_lib.hardware.sources import Reports
 from llamaswap_lib.launching import Launching, hardware_settings, ways_told
 from llamaswap_lib.listen_failure import why_not
 from llamaswap_lib.memory.picture import MemoryPicture, Surroundings
+from llamaswap_lib.needed import Needed
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.printable import in_quotes
 from llamaswap_lib.proxy.pool import Pool
@@ -89,6 +90,7 @@ class Options:
     start: Start = field(default_factory=Start)
     predecessor: Predecessor | None = None
     workers: int = 1  # processes that serve clients; one is this one
+    needed: Needed = field(default_factory=Needed)
 
 
 class Parts(NamedTuple):
@@ -113,7 +115,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     (given, host, port), supervisor = _listening(options, logs), options.supervisor
     refuse, workers = _refusing(config, host, options), _workers(options)
     loop, proxies = Loop(on_error=logs.log.error, on_slow=logs.log.warn), _proxies(config, logs)
-    pool, (standing, picture) = Pool(loop, proxies=proxies), _standing(config, logs)
+    pool, (standing, picture) = Pool(loop, proxies=proxies), _standing(config, logs, options.needed)
     launching = Launching(config, logs, guardian, ourselves, proxies)
     controller = _controller(standing, launching, logs, pool.traffic)
     changes, hardware = Changes(), _hardware(config, controller, logs)
@@ -152,7 +154,7 @@ def build(config: Config, files: Sequence[Path], logs: Logs, options: Options) -
     server = _server(endpoints.settings_of(app), loop, host, port, certificate, capacity, given)
     ourselves.note_listening(server.socket)
     serving = Serving(logs, loop, journal, controller, launching, app.latest, server, capacity, certificate, supervisor)
-    reloader = Reloader(options.sources, standing, serving, refuse)
+    reloader = Reloader(options.sources, standing, serving, refuse, options.needed)
     upgrader, taker = _upgrade(Estate(serving, guardian, reloader, workers), options)
     _connect_workers(workers, serving, reloader)
     watchdog = WatchdogFeeder(supervisor, {"controller": controller.answers, "loop": loop.answers}, logs.log.error)
@@ -199,8 +201,9 @@ def _upgrade(estate: Estate, options: Options) -> tuple[Upgrader, Taker | None]:
     return upgrader, None if predecessor is None else Taker(estate, predecessor)
 
 
-def _standing(config: Config, logs: Logs) -> tuple[Standing, MemoryPicture]:
-    """What decides who goes, and the picture of the memory by which it may do so."""
+def _standing(config: Config, logs: Logs, needed: Needed) -> tuple[Standing, MemoryPicture]:
+    """What decides who goes, and the picture of the memory by which it may do so; raises ConfigError."""
+    needed.bring(config)
     picture = MemoryPicture(config, logs.log.warn)
     return Standing(config, make_rules(config, read=lambda: picture.now)), picture
 

@@ -30,6 +30,7 @@ from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import ConfigError, Conflict, ServiceUnavailable
 from llamaswap_lib.ip_addresses import is_loopback
 from llamaswap_lib.launching import Launching, hardware_settings
+from llamaswap_lib.needed import Needed
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.runtime.control.live_run import Upstream
 from llamaswap_lib.runtime.control.succession import SuccessionController
@@ -66,13 +67,14 @@ class Reloader:
     """Knows the configuration in force, and replaces it."""
 
     def __init__(
-        self, sources: Sources, standing: Standing, serving: Serving, refuse: Callable[[Config], None]
+        self, sources: Sources, standing: Standing, serving: Serving, refuse: Callable[[Config], None], needed: Needed
     ) -> None:
         """`refuse` raises ConfigError for a configuration that may not be taken over."""
         self._sources = sources
         self._standing = standing
         self._serving = serving
         self._refuse = refuse
+        self._needed = needed
         self._turn = threading.Lock()  # held by the one reload that is done
         self._guard = threading.Lock()  # protects the three below
         self._wanted = ""  # why another one is to be done; '' if none is
@@ -235,6 +237,8 @@ class Reloader:
             names = ", ".join(map(str, files))
             raise ConfigError(f"{names}: there are no models and no peers; to serve nothing, stop llamaswap")
         self._refuse(config)
+        with self._serving.latest.app.apart.importing():
+            self._needed.bring(config)
         picture = self._serving.latest.app.memory
         made = make_rules(config, old.made, lambda: picture.now)
         certificate = self._serving.certificate

@@ -6,9 +6,9 @@ Any thread. What may raise, a policy of the user's own above all, raises here, b
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llamaswap_lib.config.addresses import address_of, leads_elsewhere
 from llamaswap_lib.config.grouping import policy_of
@@ -17,13 +17,15 @@ from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.events import ModelsChanged
 from llamaswap_lib.core.eviction import Evict, Rules
 from llamaswap_lib.core.eviction.devices import Memory
-from llamaswap_lib.core.eviction.manners import Manners
-from llamaswap_lib.core.eviction.memory import MemoryPolicy
+from llamaswap_lib.core.eviction.group import GroupPolicy
+from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.core.eviction.own import OwnPolicy
-from llamaswap_lib.core.eviction.room import Floors
 from llamaswap_lib.core.model_spec import ModelSpec
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.secrets import visible
+
+if TYPE_CHECKING:
+    from llamaswap_lib.core.eviction.room import Floors
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class MadeRules:
     """Rules, and what they were made of: the file of a policy of the user's own, if it is one.
 
     `keeps_to_itself`: only the thread that decides may ask them, and two names are not enough to ask for. `floors`:
-    what models that ran out of memory are taken to need, under any configuration.
+    what models that ran out of memory are taken to need, under any configuration; None where nobody has gone by memory.
     """
 
     rules: Rules
     use: str = ""
     text: bytes = b""
     keeps_to_itself: bool = False
-    floors: Floors = field(default_factory=Floors)
+    floors: Floors | None = None
 
 
 def nothing_known() -> Memory:
@@ -57,11 +59,7 @@ def make_rules(
     routing = config.routing
     policy = policy_of(routing)
     if routing.router == "memory":
-        pinned = frozenset(name for name, model in config.models.items() if model.pinned)
-        manners = Manners(pinned, routing.fifo_priority, routing.memory.min_residency, policy)
-        floors = Floors() if before is None else before.floors
-        by_memory = MemoryPolicy(read, manners, floors, routing.memory.settle_timeout)
-        return MadeRules(by_memory.rules(), keeps_to_itself=True, floors=floors)
+        return _rules_by_memory(config, policy, None if before is None else before.floors, read)
     if policy is not None:
         return MadeRules(Rules(policy.evict, policy.explain))
     file = Path(routing.policy.rpartition(":")[0])
@@ -73,6 +71,20 @@ def make_rules(
         return before
     own = OwnPolicy(load_policy(routing.policy), Path(visible(routing.policy)).name)
     return MadeRules(Rules(own.evict, own.explain, own.observe), routing.policy, text, keeps_to_itself=True)
+
+
+def _rules_by_memory(
+    config: Config, policy: GroupPolicy | MatrixPolicy | None, floors: Floors | None, read: Callable[[], Memory]
+) -> MadeRules:
+    from llamaswap_lib.core.eviction.manners import Manners  # noqa: PLC0415 - few go by it; see `needed.py`
+    from llamaswap_lib.core.eviction.memory import MemoryPolicy  # noqa: PLC0415 - as above
+    from llamaswap_lib.core.eviction.room import Floors  # noqa: PLC0415 - as above
+
+    routing, floors = config.routing, floors or Floors()
+    pinned = frozenset(name for name, model in config.models.items() if model.pinned)
+    manners = Manners(pinned, routing.fifo_priority, routing.memory.min_residency, policy)
+    by_memory = MemoryPolicy(read, manners, floors, routing.memory.settle_timeout)
+    return MadeRules(by_memory.rules(), keeps_to_itself=True, floors=floors)
 
 
 def model_specs(config: Config) -> dict[str, ModelSpec]:

@@ -1,6 +1,7 @@
 """The fleet where the configuration has peers, and nothing where it has none.
 
-Any thread. What looks at peers is imported with the first of them, so that it costs nothing where there are none.
+Any thread. What looks at peers is imported before the first of them comes (`needed.py`), so that it costs nothing where
+there are none.
 """
 
 from __future__ import annotations
@@ -112,12 +113,9 @@ class Peers:
                 self._watching.on_states = self._note_states
                 self._watching.change(config)
 
-    def _start(self, log: Logger) -> Watching | None:
-        try:
-            from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers
-        except (ImportError, OSError, MemoryError) as error:  # the installation is gone, and this is a reload
-            log.error(f"peers are not looked at, and count as up: {error}; restart llamaswap")
-            return None
+    def _start(self, log: Logger) -> Watching:
+        from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers; see `needed.py`
+
         return Fleet(self._proxies, log, self._on_offers, self.note_gone, self.waits_at, via=self._via)
 
     def is_llamaswap(self, name: str) -> bool:

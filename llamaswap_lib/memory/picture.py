@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
 from llamaswap_lib.core.eviction.devices import Device, Memory, Movable, Need, NeedSource, Reading, in_words
@@ -21,11 +21,8 @@ from llamaswap_lib.core.eviction.gaps import Gaps
 from llamaswap_lib.core.eviction.growth import Growth, Standing
 from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
 from llamaswap_lib.core.snapshot import RunView
-from llamaswap_lib.estimates.estimator import Estimator
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
-from llamaswap_lib.memory.estimated import PATIENCE as READING
-from llamaswap_lib.memory.estimated import Estimates
 from llamaswap_lib.memory.files_apart import FilesApart, Look, folder_of, unseen
 from llamaswap_lib.memory.identity import digest_of
 from llamaswap_lib.memory.learned import Learned, file_of
@@ -34,6 +31,10 @@ from llamaswap_lib.memory.needs import need_of, seen_by
 from llamaswap_lib.memory.runs import Taken, others, taken, unread_run
 from llamaswap_lib.runtime.control.board import RunDetail
 from llamaswap_lib.typed_yaml.secrets import visible
+
+if TYPE_CHECKING:
+    from llamaswap_lib.estimates.estimator import Estimator
+    from llamaswap_lib.memory.estimated import Estimates
 
 FREEING = 5.0  # seconds for which a driver may take to give back what a process had that has ended
 LOOK_AGAIN = 60.0  # seconds between two looks at the files of models
@@ -74,7 +75,9 @@ class MemoryPicture:
         self._around: Surroundings | None = None
         self._learned = Learned(warn, wall)
         self._files = files or FilesApart(warn)
-        self._estimates = Estimates(estimator or Estimator(patience=READING), self._files)
+        self._estimator = estimator
+        self._estimates: Estimates | None = None  # until somebody goes by them
+        self._estimate_for(config)
         self._file_of: Config | None = None  # the configuration that has said where the file is
         self._digests: dict[str, str] = {}  # by model of the configuration
         self._seen_for: tuple[Config, tuple[str, ...], frozenset[int]] | None = None  # what these were made for
@@ -118,9 +121,19 @@ class MemoryPicture:
 
     def change(self, config: Config) -> None:
         """Go by another configuration from the next reading on, which is soon."""
+        self._estimate_for(config)
         self._config = config
         if self._around is not None:
             self._around.hardware.note_change()
+
+    def _estimate_for(self, config: Config) -> None:
+        """Needs are estimated from now on, if anybody goes by them."""
+        if config.routing.router == "memory" and self._estimates is None:
+            from llamaswap_lib.estimates.estimator import Estimator  # noqa: PLC0415 - few go by it; see `needed.py`
+            from llamaswap_lib.memory.estimated import PATIENCE as READING  # noqa: PLC0415 - as above
+            from llamaswap_lib.memory.estimated import Estimates  # noqa: PLC0415 - as above
+
+            self._estimates = Estimates(self._estimator or Estimator(patience=READING), self._files)
 
     def note_requests(self, requests: Iterable[tuple[str, float]]) -> None:
         """How often each model is asked for weighs in who goes: the model of each request, and when it came.
@@ -176,8 +189,9 @@ class MemoryPicture:
         devices = measured(hardware.gpus(), hardware.machine_memory(), config.routing.memory.devices)
         is_anew = self._look(config, tuple(devices), details, now)
         self._note_runs(details, came, around, devices, now)
-        if is_anew or self._estimates.is_behind:
-            self._estimate(config, devices, hardware)
+        estimates = self._estimates
+        if estimates is not None and (is_anew or estimates.is_behind):
+            self._estimate(estimates, config, devices, hardware)
         needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
         moves = self._movable(config, devices)
         runs_on = {detail.run.model: detail.run.gpus for detail in details}
@@ -235,14 +249,16 @@ class MemoryPicture:
             rest |= {name: self._digests[name] for name in same}
         return rest | found
 
-    def _estimate(self, config: Config, devices: Mapping[str, Measured], hardware: Hardware) -> None:
+    def _estimate(
+        self, estimates: Estimates, config: Config, devices: Mapping[str, Measured], hardware: Hardware
+    ) -> None:
         """What those need of which nothing better is known, if anybody goes by it."""
-        self._estimates.begin(self._digests)
+        estimates.begin(self._digests)
         for name, model in config.models.items() if config.routing.router == "memory" else ():
             digest = self._digests[name]
             if not model.memory and self._learned.need(digest) is None:
-                self._estimates.find(digest, model, seen_by(model, devices), devices)
-        if self._estimates.is_behind:
+                estimates.find(digest, model, seen_by(model, devices), devices)
+        if estimates.is_behind:
             hardware.note_change()
 
     def _note_runs(
@@ -289,10 +305,13 @@ class MemoryPicture:
             self._tell(f"{visible(run.model)}: what it takes of {where} cannot be measured; say it with memory:")
 
     def _need(self, model: Model, digest: str, devices: Mapping[str, Measured]) -> Need:
-        found = need_of(model, self._learned.need(digest), self._estimates.need(digest), devices)
+        found = need_of(model, self._learned.need(digest), self._estimated(digest), devices)
         for name in found.strangers:
             self._tell(f"{visible(model.id)}: memory names the device {visible(name)}, which is not there")
         return found.need
+
+    def _estimated(self, digest: str) -> Mapping[str, int] | None:
+        return None if self._estimates is None else self._estimates.need(digest)
 
     def _movable(self, config: Config, devices: Mapping[str, Measured]) -> dict[str, Movable]:
         """The models whose GPUs are chosen."""
@@ -300,7 +319,7 @@ class MemoryPicture:
         for name, model in config.models.items():
             if model.gpus is not None:
                 digest = self._digests[name]
-                known = Known(model.memory, self._learned.peaks(digest), self._estimates.need(digest))
+                known = Known(model.memory, self._learned.peaks(digest), self._estimated(digest))
                 if (one := movable(model.gpus, seen_by(model, devices), devices, known)) is not None:
                     found[name] = one
         return found

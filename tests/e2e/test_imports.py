@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import shutil
+import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from llamaswap_lib.wire.zstd import find_zstandard
 from tests.e2e.conftest import RunProgram
-from tests.e2e.program import COMMAND, ROOT, demo, models, wait_until
+from tests.e2e.program import COMMAND, IS_CHECKOUT, ROOT, demo, models, wait_until
 from tests.web.zstd_frames import stored
 
 AUDITED = Path(__file__).with_name("audited.py")
@@ -64,13 +69,62 @@ def test_nothing_is_imported_and_no_file_of_ours_is_opened_after_the_start(
         assert [line for line in later if any(path in line for path in ours)] == []
 
 
-def test_what_looks_at_peers_is_imported_only_where_there_are_any(run_program: RunProgram, tmp_path: Path) -> None:
+PEERS = {"peers": {"p": {"proxy": "http://127.0.0.1:9", "models": ["far"]}}}
+BY_MEMORY = {"routing": {"router": {"use": "memory"}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        (PEERS, "llamaswap_lib.fleet.looks"),
+        (BY_MEMORY, "llamaswap_lib.core.eviction.placing"),
+        (BY_MEMORY, "llamaswap_lib.estimates.estimator"),
+    ],
+    ids=["peers", "memory", "estimates"],
+)
+def test_what_only_some_configurations_need_is_imported_with_the_first_of_them(
+    run_program: RunProgram, tmp_path: Path, more: dict[str, Any], name: str
+) -> None:
     notes = tmp_path / "notes"
     command = (*COMMAND[:-1], str(AUDITED), str(notes), COMMAND[-1])
-    looks = "import llamaswap_lib.fleet.watching"
-    with run_program(models(a=demo()), command=command) as program:
+    config = models(a=demo())
+    with run_program(config, command=command) as program:
         wait_until(lambda: "tempfile" in notes.read_text(), "it has imported what it needs later")
-        assert looks not in notes.read_text()
-        program.reload({**models(a=demo()), "peers": {"p": {"proxy": "http://127.0.0.1:9", "models": ["far"]}}})
-        assert looks in notes.read_text()
-        wait_until(lambda: program.get("/api/peers").json()["peers"][0]["up"] is False, "it is looked at")
+        program.reload({**config, "logLevel": "debug"})
+        assert f"import {name}\n" not in notes.read_text()
+        program.reload({**config, **more, "models": {**config["models"], **more.get("models", {})}})
+        assert f"import {name}\n" in notes.read_text()
+        begun = len(notes.read_bytes())
+        assert program.chat("a", max_tokens=1).status == 200
+        if "peers" in more:
+            wait_until(lambda: program.get("/api/peers").json()["peers"][0]["up"] is False, "it is looked at")
+            assert program.chat("far").status == 502
+        later = notes.read_text()[begun:].splitlines()
+        assert [line for line in later if line.startswith("import llamaswap_lib")] == []
+
+
+@pytest.mark.skipif(not IS_CHECKOUT, reason="another build of it is tested")
+def test_a_reload_that_needs_files_which_have_changed_is_refused_until_an_upgrade(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "llamaswap_lib", tmp_path / "llamaswap_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "llamaswap.py", tmp_path)
+    config = models(a=demo(), b=demo())
+    with run_program(config, command=(sys.executable, str(tmp_path / "llamaswap.py"))) as program:
+        assert program.chat("a", max_tokens=1).status == 200
+        changed = tmp_path / "llamaswap_lib" / "fleet" / "looks.py"
+        changed.write_text(changed.read_text() + "# of another version\n")
+
+        assert program.reload({**config, "logLevel": "debug"})["changed"]
+        program.write_config({**config, **PEERS})
+        answer = program.post("/api/config/reload", None)
+        assert answer.status == 400
+        why = "the program's files have changed since it was started: upgrade llamaswap (`llamaswap upgrade`)"
+        assert why in answer.message
+        program.await_log("the new configuration cannot be used, the old one goes on:", why)
+        assert program.chat("b", max_tokens=1).status == 200
+        assert program.get("/api/peers").json()["peers"] == []
+
+        program.upgrade()
+        assert len(program.get("/api/peers").json()["peers"]) == 1
+        assert program.chat("b", max_tokens=1).status == 200

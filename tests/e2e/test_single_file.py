@@ -110,3 +110,26 @@ def test_a_file_that_goes_away_under_it_disturbs_nothing(built: Path, tmp_path: 
         wait_until(lambda: len(program.guardians()) == 1, "there is another guardian")
         assert program.chat("a", max_tokens=3).status == 200
         assert "died" not in program.stdout
+
+
+@pytest.mark.parametrize("how", ["unchanged", "overwritten", "deleted"])
+def test_a_reload_that_needs_more_of_the_file_needs_it_as_it_was(built: Path, tmp_path: Path, how: str) -> None:
+    script = tmp_path / "llamaswap.py"
+    script.write_bytes((built / "llamaswap.py").read_bytes())
+    model = shlex.join((sys.executable, "-S", str(ROOT / "llamaswap_lib" / "demo"))) + " --port ${PORT}"
+    config = {"models": {name: {"cmd": model} for name in ("a", "b")}}
+    with Program(tmp_path, config, command=(sys.executable, "-IS", str(script))) as program:
+        assert program.chat("a", max_tokens=3).status == 200
+        if how == "deleted":
+            script.unlink()
+        elif how == "overwritten":
+            script.write_bytes(b"nothing of the kind" * 10)
+        program.write_config({**config, "routing": {"router": {"use": "memory"}}})
+        answer = program.post("/api/config/reload", None)
+        if how == "unchanged":
+            assert answer.status == 200, answer.text
+        else:
+            assert answer.status == 400
+            assert "(routing by memory), and the program's files have changed since it was started" in answer.message
+        assert program.chat("b", max_tokens=3).status == 200
+        assert program.get("/api/models/a/plan").json()["rule"]["kind"] == ("memory" if how == "unchanged" else "group")
