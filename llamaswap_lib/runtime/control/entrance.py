@@ -6,7 +6,7 @@ Any thread goes in, or waits; `Waiter`'s answers are given by the controller thr
 from __future__ import annotations
 
 import itertools
-import sysconfig
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
@@ -28,7 +28,7 @@ from llamaswap_lib.runtime.control.live_run import LiveRun, Upstream
 from llamaswap_lib.runtime.logs.last_words import RunOutput, Words, load_failed
 from llamaswap_lib.runtime.wakeup import LONGEST_WAIT, Wakeup, poll_for_input
 
-IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+IS_FREE_THREADED = "free-threading" in sys.version  # as Python says of a build without an interpreter lock
 _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.UNKNOWN_MODEL: NotFound,
     Fault.NEVER_FITS: InsufficientMemory,
