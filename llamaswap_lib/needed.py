@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
+from llamaswap_lib.runtime import openssl
 
 OTHER_FILES = (
     "the program's files have changed since it was started: upgrade llamaswap (`llamaswap upgrade`), or restart it"
@@ -32,6 +33,13 @@ class Part(NamedTuple):
     what: str
     modules: tuple[str, ...]
     is_needed_by: Callable[[Config], bool]
+
+
+def _speaks_tls(config: Config) -> bool:
+    """Whether a connection to a model or a peer may be encrypted."""
+    urls = [model.proxy for model in config.models.values()] + [peer.proxy for peer in config.peers.values()]
+    is_announced = any(model.is_announced for model in config.models.values())  # nobody knows which address it will be
+    return is_announced or any(url.lower().startswith("https:") for url in urls)
 
 
 PARTS = (
@@ -63,6 +71,11 @@ class Needed:
             missing = [name for name in part.modules if name not in sys.modules]
             if missing and part.is_needed_by(config):
                 self._import(part.what, missing)
+        if _speaks_tls(config):
+            try:
+                openssl.load()
+            except Exception as error:
+                raise ConfigError(_failed("TLS", error)) from error
 
     def _import(self, what: str, names: Collection[str]) -> None:
         before = set(sys.modules)

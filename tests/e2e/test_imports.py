@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from llamaswap_lib.wire.zstd import find_zstandard
 from tests.e2e.conftest import RunProgram
@@ -79,8 +81,10 @@ BY_MEMORY = {"routing": {"router": {"use": "memory"}}}
         (PEERS, "llamaswap_lib.fleet.looks"),
         (BY_MEMORY, "llamaswap_lib.core.eviction.placing"),
         (BY_MEMORY, "llamaswap_lib.estimates.estimator"),
+        (models(b={"cmd": demo(), "proxy": "https://127.0.0.1:${PORT}"}), "_ssl"),
+        ({"peers": {"p": {"proxy": "https://127.0.0.1:9", "models": ["far"]}}}, "_ssl"),
     ],
-    ids=["peers", "memory", "estimates"],
+    ids=["peers", "memory", "estimates", "tls-model", "tls-peer"],
 )
 def test_what_only_some_configurations_need_is_imported_with_the_first_of_them(
     run_program: RunProgram, tmp_path: Path, more: dict[str, Any], name: str
@@ -101,6 +105,18 @@ def test_what_only_some_configurations_need_is_imported_with_the_first_of_them(
             assert program.chat("far").status == 502
         later = notes.read_text()[begun:].splitlines()
         assert [line for line in later if line.startswith("import llamaswap_lib")] == []
+
+
+def test_openssl_is_imported_at_the_start_where_clients_speak_tls(run_program: RunProgram, tmp_path: Path) -> None:
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem := tmp_path / "both.pem")
+    notes = tmp_path / "notes"
+    command = (*COMMAND[:-1], str(AUDITED), str(notes), COMMAND[-1])
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    flags = ["-tls-cert-file", str(pem), "-tls-key-file", str(pem)]
+    with run_program(models(a=demo()), command=command, flags=flags, context=context) as program:
+        assert program.get("/health").status == 200
+        assert "import _ssl\n" in notes.read_text()
 
 
 @pytest.mark.skipif(not IS_CHECKOUT, reason="another build of it is tested")

@@ -116,6 +116,7 @@ class Look:
         self._ending = ending
         self._deadline = deadline
         self._socket: socket.socket | None = None
+        self._is_secured = False
         self._start = b""  # of the answer
 
     def __enter__(self) -> Look:
@@ -156,6 +157,7 @@ class Look:
     def secure(self, tls: ssl.SSLContext, host: str) -> None:
         """TLS over the connection."""
         assert self._socket
+        self._is_secured = True
         self._socket = secured = tls.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
         self._repeat(secured.do_handshake, select.POLLIN)
 
@@ -211,12 +213,18 @@ class Look:
                 return operation()
             except BlockingIOError:
                 wanted = events
-            except ssl.SSLWantReadError:
-                wanted = select.POLLIN
-            except ssl.SSLWantWriteError:
-                wanted = select.POLLOUT
+            except OSError as error:
+                wanted = self._wanted_by_tls(error)
             if not wait(self._ending, self._deadline, self._socket, wanted):
                 raise TimeoutError
+
+    def _wanted_by_tls(self, error: OSError) -> int:
+        """What it waits for, if that is all that the error says; raises it otherwise."""
+        if self._is_secured and isinstance(error, ssl.SSLWantReadError):  # without TLS nothing of `ssl` is asked for
+            return select.POLLIN
+        if self._is_secured and isinstance(error, ssl.SSLWantWriteError):
+            return select.POLLOUT
+        raise error
 
 
 def wait(ending: Wakeup, deadline: float, sock: socket.socket | Wakeup | None = None, events: int = 0) -> bool:
