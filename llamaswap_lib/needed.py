@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.runtime import openssl
+from llamaswap_lib.runtime.put_off import load
 
 OTHER_FILES = (
     "the program's files have changed since it was started: upgrade llamaswap (`llamaswap upgrade`), or restart it"
@@ -73,7 +73,7 @@ class Needed:
                 self._import(part.what, missing)
         if _speaks_tls(config):
             try:
-                openssl.load()
+                load()
             except Exception as error:
                 raise ConfigError(_failed("TLS", error)) from error
 

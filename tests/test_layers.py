@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "loaded_config": ("config.schema",),
     # what it imports beside these is named in it, and imported where a configuration needs it
-    "needed": ("config.schema", "errors", "runtime.openssl"),
+    "needed": ("config.schema", "errors", "runtime.put_off"),
     # readings of answers, rows, captures; its writer's thread is the only one that writes the store
     "activity": (
         *("hardware.readings", "wire", "errors", "printable", "core.eviction"),

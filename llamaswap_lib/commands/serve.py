@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llamaswap_lib import __version__
 from llamaswap_lib.commands.arguments import add_config_flags, add_server_flags, config_sources, server_address
-from llamaswap_lib.runtime.openssl import put_off
+from llamaswap_lib.runtime.put_off import put_off
 from llamaswap_lib.runtime.signals import outlive_harmless
 
 

@@ -1,8 +1,8 @@
-"""OpenSSL, which takes 4 MB of memory and a tenth of the start, is loaded only where something is encrypted.
+"""Modules of Python that other modules of Python import, and few servers need, are loaded when somebody uses them.
 
-`put_off` comes first: before anything is imported that imports `ssl` or `hashlib`, at the start, while there is one
-thread. `load` comes before a configuration is in force that needs TLS; any thread. Whoever uses `ssl` all the same gets
-it then.
+Above all `ssl`: OpenSSL takes 4.7 MB of memory, and `http.client` imports it whether anything is encrypted or not.
+`put_off` comes first: before anything is imported that imports these, at the start, while there is one thread. `load`
+comes before TLS is used; any thread. Whoever uses a module all the same gets it then.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 
 TLS, OPENSSL_HASHES = "ssl", "_hashlib"
-_HASHES = ("hashlib", "hmac")
+UNUSED = ("bz2", "calendar", "html", "lzma")  # of shutil, email.utils and http.server, for what nobody calls here
 OWN_HASHES = ("_md5", "_sha1", "_sha3", "_blake2", "_sha2" if sys.version_info >= (3, 12) else "_sha256")
-_lock = threading.Lock()
+_HASHES = ("hashlib", "hmac")
+_lock = threading.RLock()  # one may need another
 
 
 class _PutOff(ModuleType):
@@ -26,14 +27,18 @@ class _PutOff(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)  # those who look at all modules do not mean this one
-        load()
+        load(self.__name__)
         return getattr(sys.modules[self.__name__], name)
 
 
 def put_off() -> None:
-    """Have `ssl` loaded at its first use, and `hashlib` and `hmac` go without OpenSSL, where they are not there yet."""
-    if TLS not in sys.modules and find_spec(TLS) is not None:
-        sys.modules[TLS] = _PutOff(TLS)
+    """Do so for those that are not there yet; and have `hashlib` and `hmac` go without OpenSSL."""
+    for name in (TLS, *UNUSED):
+        if name not in sys.modules and (spec := find_spec(name)) is not None:
+            sys.modules[name] = module = _PutOff(name)
+            module.__spec__ = spec
+            if spec.submodule_search_locations is not None:
+                module.__path__ = spec.submodule_search_locations
     if not sys.modules.keys() & {OPENSSL_HASHES, *_HASHES} and all(map(find_spec, OWN_HASHES)):
         _import_hashes()
 
@@ -50,14 +55,16 @@ def _import_hashes() -> None:
         del sys.modules[OPENSSL_HASHES]
 
 
-def load() -> None:
+def load(name: str = TLS) -> None:
     """Now, and not at its first use. Raises ImportError, OSError or MemoryError, and may be tried again then."""
     with _lock:
-        put_off = sys.modules.get(TLS)
-        if isinstance(put_off, _PutOff):
-            del sys.modules[TLS]
+        module = sys.modules.get(name)
+        if isinstance(module, _PutOff):
+            del sys.modules[name]
             try:
-                vars(put_off).update(vars(import_module(TLS)))  # there are modules that have this one
+                loaded = import_module(name)
             except BaseException:
-                sys.modules[TLS] = put_off
+                sys.modules[name] = module
                 raise
+            vars(loaded).update({**vars(module), **vars(loaded)})  # modules within it, which came before
+            vars(module).update(vars(loaded))  # there are others that have this one

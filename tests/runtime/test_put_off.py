@@ -1,4 +1,4 @@
-"""OpenSSL is put off until something is encrypted, and all that needs it finds it then."""
+"""OpenSSL, and what nothing here needs, is put off until somebody uses it, and all who do find it then."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PUT_OFF = """
 import sys
 from importlib.util import find_spec
-from llamaswap_lib.runtime import openssl
-openssl.put_off()
+from llamaswap_lib.runtime import put_off
+put_off.put_off()
 import hashlib, hmac, http.client, ssl
 import llamaswap_lib.main
-assert "_ssl" not in sys.modules, "it is loaded"
+assert not {"_ssl", "_bz2", "_lzma", "html.entities"} & sys.modules.keys(), "it is loaded"
 """
 
 
@@ -28,7 +28,7 @@ def test_digests_are_the_same_without_it() -> None:
 assert hashlib.sha256(b"x").hexdigest() == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 assert hashlib.blake2b(b"x", digest_size=4).hexdigest() == "b1ba07e5"
 assert hmac.digest(b"k", b"x", hashlib.sha256).hex()[:8] == "c38edc88"
-has_own = all(find_spec(name) is not None for name in openssl.OWN_HASHES)
+has_own = all(find_spec(name) is not None for name in put_off.OWN_HASHES)
 assert not (has_own and "_hashlib" in sys.modules), "it is loaded"
 """)
 
@@ -41,6 +41,18 @@ assert http.client.ssl.SSLContext is ssl.SSLContext is sys.modules["ssl"].SSLCon
 assert http.client.HTTPSConnection("localhost", context=context).port == 443
 import ssl as again
 assert isinstance(context, again.SSLContext)
+""")
+
+
+def test_each_of_them_is_as_it_always_is_once_it_is_used() -> None:
+    run("""
+import bz2, calendar, html.parser, http.server, lzma, shutil
+assert bz2.decompress(bz2.compress(b"x")) == b"x" and lzma.decompress(lzma.compress(b"x")) == b"x"
+assert calendar.timegm((1970, 1, 2, 0, 0, 0)) == 86400
+assert html.parser.HTMLParser and html.escape("<") == "&lt;" and html.unescape("&lt;") == "<"
+assert sys.modules["html"].parser is html.parser is http.server.html.parser
+from html import entities
+assert entities.codepoint2name[38] == "amp"
 """)
 
 
@@ -61,13 +73,13 @@ class Missing:
 sys.meta_path.insert(0, missing := Missing())
 for _ in range(2):
     try:
-        openssl.load()
+        put_off.load()
     except OSError as error:
         assert error.errno == 24
     else:
         raise AssertionError("it was loaded")
 sys.meta_path.remove(missing)
-openssl.load()
+put_off.load()
 assert ssl.SSLContext is sys.modules["ssl"].SSLContext
 """)
 
@@ -88,6 +100,6 @@ assert len(found) == 8 and len(set(found)) == 1, found
 
 
 def test_what_is_there_already_stays() -> None:
-    source = "import ssl, hashlib\nfrom llamaswap_lib.runtime import openssl\nopenssl.put_off()\n"
-    source += "import sys\nassert sys.modules['ssl'] is ssl and '_ssl' in sys.modules\nopenssl.load()"
+    source = "import ssl, hashlib\nfrom llamaswap_lib.runtime import put_off\nput_off.put_off()\n"
+    source += "import sys\nassert sys.modules['ssl'] is ssl and '_ssl' in sys.modules\nput_off.load()"
     subprocess.run([sys.executable, "-c", source], cwd=ROOT, check=True, timeout=60)
