@@ -67,7 +67,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _call(command: Command, name: str, arguments: Sequence[str]) -> int:
-    if command is not SERVE:  # which has to know what it was started without
+    if command is SERVE:  # which has to know what it was started without
+        from llamaswap_lib.runtime.put_off import put_off  # noqa: PLC0415 - for what runs for long
+
+        put_off()  # now: to read arguments imports `shutil`
+    else:
         open_missing_streams()
     return command.module().run(parser_of(command, name).parse_args(arguments))
 

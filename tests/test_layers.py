@@ -163,7 +163,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "chat": ("client", "errors", "printable"),
     "benchmark": ("client",),
     "agents": ("errors",),  # it reads and adds to YAML of others, in which their comments stay
-    "cli": ("commands", "errors", "typed_yaml.problems"),
+    "cli": ("commands", "errors", "typed_yaml.problems", "runtime.put_off"),
     "commands": ("",),
     "__init__": (),
     "__main__": ("cli",),

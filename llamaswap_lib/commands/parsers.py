@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import textwrap
 
 from llamaswap_lib.commands.arguments import Parser
@@ -30,6 +29,8 @@ def plain(markdown: str) -> str:
 
 
 def width() -> int:
+    import shutil  # noqa: PLC0415 - it imports what the server has put off
+
     return min(shutil.get_terminal_size().columns, MOST_WIDTH) - 1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from io import TextIOWrapper
@@ -22,6 +21,8 @@ def program() -> str:
 
 def interpreter() -> str:
     """This Python, as a person would type it: another one may lack PyYAML."""
+    import shutil  # noqa: PLC0415 - it imports what the server has put off
+
     ours, usual = Path(sys.executable), shutil.which("python3")
     if usual is not None and Path(usual).parent == ours.parent:
         return "python3"

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from llamaswap_lib import __version__
 from llamaswap_lib.commands.arguments import add_config_flags, add_server_flags, config_sources, server_address
-from llamaswap_lib.runtime.put_off import put_off
 from llamaswap_lib.runtime.signals import outlive_harmless
 
 
@@ -23,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     outlive_harmless()
-    put_off()
     host, port = server_address(options)
     sources = config_sources(options)
     from llamaswap_lib.building import Options  # noqa: PLC0415 - after the arguments, and after the check for PyYAML
