@@ -9,13 +9,14 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.bench.listeners import listening
 from tests.bench.rig import LoadFailedError, Usage, load_tool, run_load
 from tests.bench.subjects import KEY, Target
 
 CAN_TELL_USAGE = Path("/proc/self/stat").exists()
 SECONDS, STREAM_SECONDS = 2.0, 4.0  # of load
 WARM_UP = ("-c", 8, "-d", "200ms")
-WARM_REQUESTS, REQUESTS = 10_000, 50_000
+WARM_REQUESTS = 10_000
 
 Measure = Callable[[Target, float], Mapping[str, float]]
 
@@ -111,13 +112,14 @@ def starting(target: Target, _: float) -> Mapping[str, float]:
     return {"ms": target.start_seconds * 1000}
 
 
-def growing(target: Target, scale: float) -> Mapping[str, float]:
-    """Resident memory after many requests, and how much of it came since the first of them."""
+def growing(requests: int, listeners: int, target: Target, scale: float) -> Mapping[str, float]:
+    """Resident memory after so many requests, and how much of it came since the first of them; so many listen."""
 
-    def after(requests: int) -> float:
-        run_load("requests", target.url, "-c", 8, "-n", max(1, round(requests * scale / 8)))
+    def after(count: int) -> float:
+        run_load("requests", target.url, "-c", 8, "-n", max(1, round(count * scale / 8)))
         return target.usage().memory / 1e6
 
-    warm = after(WARM_REQUESTS)
-    end = after(REQUESTS - WARM_REQUESTS)
+    with listening(target.url, listeners):
+        warm = after(WARM_REQUESTS)
+        end = after(requests - WARM_REQUESTS)
     return {"mb": end, "grown_mb": end - warm}

@@ -258,6 +258,13 @@ limits: {connections: 6000}
 models:
   model1: {cmd: sleep 1000000, checkEndpoint: none, proxy: '<model>', concurrencyLimit: 100000}
 """,
+    # All that is kept of requests.
+    "full": """
+store: {path: '<folder>/activity-<port>.db'}
+captureBuffer: 5
+models:
+  model1: {cmd: sleep 1000000, checkEndpoint: none, proxy: '<model>', concurrencyLimit: 100000}
+""",
     # Each request is renamed twice, by the active profile and by the selector, and filtered.
     "configured": """
 apiKeys: [another-key, <key>]
@@ -299,7 +306,12 @@ def swapper(name: str, kind: str, its_version: str, command: Sequence[str]) -> S
     def start(place: Place, setup: Setup) -> Iterator[Target]:
         port, folder = free_port(), place.folder
         path = filled(
-            folder / "config.yaml", CONFIGS[setup.config], model=place.model(setup), tool=load_tool(), key=KEY
+            folder / "config.yaml",
+            CONFIGS[setup.config],
+            model=place.model(setup),
+            tool=load_tool(),
+            key=KEY,
+            port=port,
         )
         tls = ("-tls-cert-file", f"{folder}/certificate.pem", "-tls-key-file", f"{folder}/key.pem")
         argv = (*command, "-config", f"{path}", "-listen", f"127.0.0.1:{port}", *(tls if setup.is_client_tls else ()))
