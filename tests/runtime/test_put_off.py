@@ -46,8 +46,9 @@ assert isinstance(context, again.SSLContext)
 
 def test_each_of_them_is_as_it_always_is_once_it_is_used() -> None:
     run("""
-import bz2, calendar, html.parser, http.server, lzma, shutil
+import bz2, calendar, html.parser, http.server, lzma, mimetypes, shutil
 assert bz2.decompress(bz2.compress(b"x")) == b"x" and lzma.decompress(lzma.compress(b"x")) == b"x"
+assert mimetypes.guess_type("x.html")[0] == "text/html"
 assert calendar.timegm((1970, 1, 2, 0, 0, 0)) == 86400
 assert html.parser.HTMLParser and html.escape("<") == "&lt;" and html.unescape("&lt;") == "<"
 assert sys.modules["html"].parser is html.parser is http.server.html.parser
