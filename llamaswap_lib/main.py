@@ -29,7 +29,6 @@ from llamaswap_lib.config.render import worth_a_line
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.events import PreloadRequested
 from llamaswap_lib.errors import ConfigError
-from llamaswap_lib.needed import Needed
 from llamaswap_lib.reload import tell_who_can_reach
 from llamaswap_lib.runtime.heap import give_back, share_arena, spare_collector
 from llamaswap_lib.runtime.logs.server_logs import Logs
@@ -84,9 +83,9 @@ def serve(options: Options) -> int:
             _start(parts, parts.serving.controller.start)
             parts.guardian.start()
             parts.serving.controller.post(PreloadRequested(parts.reloader.config.hooks_preload))
-            _import_the_rest(parts, options.needed)
+            _import_the_rest(parts)
         else:
-            _import_the_rest(parts, options.needed)
+            _import_the_rest(parts)
             _take_over(parts, options.predecessor)
         watch = _watch(parts, options.sources, seen) if options.watches_files else None
         if config.peers:  # so that it is known by the way that a request took which went round in a circle
@@ -133,10 +132,9 @@ def _take_over(parts: Parts, predecessor: Predecessor) -> None:
     taker.note_serving()
 
 
-def _import_the_rest(parts: Parts, needed: Needed) -> None:
+def _import_the_rest(parts: Parts) -> None:
     with parts.serving.latest.app.apart.importing():
         find_zstandard()
-        needed.note_files()
         for name in NEEDED_LATER:
             with suppress(OSError, MemoryError):  # clients have taken all there is: it is imported when it is needed
                 importlib.import_module(name)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
@@ -56,14 +56,12 @@ class Needed:
     """What has been imported for configurations so far."""
 
     def __init__(self, parts: Collection[Part] = PARTS, look: Callable[[], Files] | None = None) -> None:
-        """`look`: how the files of the program are now."""
+        """`look`: how the files of the program are now, which is how they are imported, or not at all; see `Files`."""
         self._parts = parts
         self._look = look or files_of_program
-        self._files: Files | None = None  # as they were at the start; None: it is the start
-
-    def note_files(self) -> None:
-        """The start is over: from now on nothing is imported of files that are not as they are now."""
-        self._files = self._look()
+        self._files: Files = frozenset()
+        with suppress(OSError):  # then they count as changed
+            self._files = self._look()
 
     def bring(self, config: Config) -> None:
         """Have all there that the configuration needs. Raises ConfigError where that cannot be."""
@@ -92,7 +90,7 @@ class Needed:
             raise ConfigError(_failed(what, error)) from error
 
     def _refuse_changed(self, what: str) -> None:
-        if self._files is not None and self._look() != self._files:
+        if self._look() != self._files:
             raise ConfigError(f"{_not_there(what)}, and {OTHER_FILES}")
 
 
@@ -115,18 +113,22 @@ def _forget(before: Collection[str], names: Collection[str]) -> None:
 
 
 def files_of_program() -> Files:
-    """The modules, or the zip that they are in. Those that cannot be looked at are not in it."""
+    """The modules, or the zip that they are in. Those that are gone are not in it; raises OSError for a shortage."""
     archive = getattr(__spec__.loader, "archive", None)
     paths = [archive] if archive else _modules_below(Path(__file__).parent)
     found = set()
-    for path in paths:
-        with suppress(OSError):
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for path in paths:
             stat = os.stat(path)  # noqa: PTH116 - hundreds of them
             found.add((str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns))
     return frozenset(found)
 
 
 def _modules_below(folder: Path) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_tell):
         folders[:] = [name for name in folders if name not in ("__pycache__", "assets")]
         yield from (f"{place}/{name}" for name in names if name.endswith(".py"))
+
+
+def _tell(error: OSError) -> NoReturn:
+    raise error

@@ -15,7 +15,13 @@ from types import ModuleType
 from typing import Any
 
 TLS, OPENSSL_HASHES = "ssl", "_hashlib"
-UNUSED = ("bz2", "calendar", "html", "lzma", "mimetypes")  # of shutil, email.utils and http.server, for what nobody calls here
+UNUSED = (
+    "bz2",
+    "calendar",
+    "html",
+    "lzma",
+    "mimetypes",
+)  # of shutil, email.utils and http.server, for what nobody calls here
 OWN_HASHES = ("_md5", "_sha1", "_sha3", "_blake2", "_sha2" if sys.version_info >= (3, 12) else "_sha256")
 _HASHES = ("hashlib", "hmac")
 _lock = threading.RLock()  # one may need another

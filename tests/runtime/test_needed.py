@@ -54,7 +54,6 @@ def test_what_a_configuration_needs_is_imported_and_for_no_other(package: Path) 
     one = needed(package)
     one.bring(NOBODY)
     assert loaded() == set()
-    one.note_files()
     one.bring(SOMEBODY)
     assert loaded() == {NAME, f"{NAME}.under", f"{NAME}.above"}
     (package / "above.py").unlink()
@@ -63,7 +62,6 @@ def test_what_a_configuration_needs_is_imported_and_for_no_other(package: Path) 
 
 def test_a_file_that_has_changed_since_the_start_is_not_imported(package: Path) -> None:
     one = needed(package)
-    one.note_files()
     (package / "under.py").write_text("x = 2222\n")
     with pytest.raises(ConfigError) as refused:
         one.bring(SOMEBODY)
@@ -77,11 +75,10 @@ def test_a_file_that_has_changed_since_the_start_is_not_imported(package: Path) 
 
 
 def test_a_file_that_changes_while_it_is_imported_is_forgotten(package: Path) -> None:
-    one = needed(package)
     (package / "above.py").write_text(
         f"from {NAME} import under\nwith open(under.__file__, 'a') as file:\n    file.write('#')\n"
     )
-    one.note_files()
+    one = needed(package)
     with pytest.raises(ConfigError, match="have changed since it was started"):
         one.bring(SOMEBODY)
     assert loaded() == set()
@@ -100,17 +97,39 @@ def test_a_file_that_changes_while_it_is_imported_is_forgotten(package: Path) ->
 def test_what_cannot_be_imported_leaves_nothing_behind_and_may_be_tried_again(
     package: Path, text: str, why: str
 ) -> None:
+    body = package / "body"
+    (package / "above.py").write_text(
+        f"import pathlib\nfrom {NAME} import under\nexec(pathlib.Path({str(body)!r}).read_text())\n"
+    )
     one = needed(package)
-    (package / "above.py").write_text(f"from {NAME} import under\n{text}\n")
+    body.write_text(text)
     with pytest.raises(ConfigError) as refused:
         one.bring(SOMEBODY)
     begin, end = "it cannot be loaded: ", "; try again, or restart llamaswap"
     assert f"(peers), and {begin}{why}" in str(refused.value)
     assert str(refused.value).endswith(end)
     assert loaded() == set()
-    (package / "above.py").write_text("x = 3\n")
+    body.write_text("x = 3\n")
     one.bring(SOMEBODY)
-    assert loaded() == {NAME, f"{NAME}.above"}
+    assert loaded() == {NAME, f"{NAME}.under", f"{NAME}.above"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), MemoryError()])
+def test_where_the_files_cannot_be_looked_at_nothing_is_imported(package: Path, error: Exception) -> None:
+    looks: list[Exception] = []
+
+    def look() -> Files:
+        if looks:
+            raise looks.pop()
+        return frozenset()
+
+    one = Needed([Part("peers", (f"{NAME}.above",), lambda config: bool(config.peers))], look)
+    looks.append(error)
+    with pytest.raises(ConfigError, match=r"cannot be loaded: (Too many open files|not enough memory); try again"):
+        one.bring(SOMEBODY)
+    assert loaded() == set()
+    one.bring(SOMEBODY)
+    assert f"{NAME}.above" in loaded()
 
 
 def test_the_files_of_the_program_are_all_its_modules() -> None:
