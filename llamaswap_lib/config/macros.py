@@ -198,7 +198,9 @@ class _OneModel:
             place, path = (self.key.place if entry is None else entry.key.place), self.path
             message = f"expected cmd, the command that starts the server, such as {quoted('cmd: ' + EXAMPLE)}"
             renamed = self.scope.ledger.renamed
-            for name in (name for name in self.node.entries if name.lower() == "cmd" or renamed(Model, name) == "cmd"):
+            for name in (
+                name for name in self.node.entries if name.lower() == "cmd" != name or renamed(Model, name) == "cmd"
+            ):
                 place, path = self.node.entries[name].key.place, (*self.path, name)
                 message = f'the model has no cmd, but {quoted(name)} (did you mean "cmd"?)'
         elif isinstance(command, ScalarNode):
