@@ -15,7 +15,7 @@ from pathlib import Path
 from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
-from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_refused
+from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_null, is_refused
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quoted
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 
@@ -193,6 +193,8 @@ def _matrix(keys: MatrixKeys, path: KeyPath, config: Config, document: Document)
             document.error(at, "expected a short name of 1 to 32 letters, digits, - and .", at_key=True)
         if model in config.models:
             variables[name] = model
+        elif is_null(document.node(at)):
+            document.error(at, "expected the id of a model")
         else:
             document.error(at, document.unknown_model(model, config.models))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from llamaswap_lib.typed_yaml.nodes import MappingNode, SequenceNode, is_refused
+from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, SequenceNode, is_null, is_refused
 from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, text_of, visible
 
@@ -147,7 +147,9 @@ def check_peers(config: Config, document: Document) -> None:
     for name, peer in config.peers.items():
         if is_refused(document.node(("peers", name)), MappingNode):
             continue
-        if not (peer.models or isinstance(peer.models, Auto)) and not _has_items(document, ("peers", name, "models")):
+        if not (peer.models or isinstance(peer.models, Auto)) and not _has_refused(
+            ("peers", name, "models"), SequenceNode, document
+        ):
             document.error(("peers", name, "models"), "expected at least one model of this peer", at_key=True)
         if not peer.api_key.strip().isprintable():  # it would end the header that brings it
             document.error(("peers", name, "apiKey"), "expected a key in one line, without control characters")
@@ -173,10 +175,9 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             )
         if is_refused(document.node(path), MappingNode):
             continue
-        node = document.node((*path, "strategy"))
-        if not selector.strategy and node is None:
+        if not selector.strategy and is_null(document.node((*path, "strategy"))):
             document.error(path, "expected a strategy: one of pin, warm, spillover, spread, failover", at_key=True)
-        if not selector.targets and not _has_items(document, (*path, "targets")):
+        if not selector.targets and not _has_refused((*path, "targets"), SequenceNode, document):
             document.error((*path, "targets"), "expected at least one target", at_key=True)
         _check_targets(path, selector, config, document)
         if selector.strategy in ("spillover", "spread", "failover"):
@@ -188,10 +189,13 @@ def check_selectors(config: Config, document: Document, run_together: RunTogethe
             _check_together(path, selector, config, document, run_together)
 
 
-def _has_items(document: Document, path: KeyPath) -> bool:
-    """Whether something stands there that was refused, so that its absence is no news."""
+def _has_refused(path: KeyPath, expected: type[SequenceNode] | type[MappingNode], document: Document) -> bool:
+    """Whether something stands there that was refused, or items that were, so that their absence is no news."""
     node = document.node(path)
-    return is_refused(node, SequenceNode) or bool(isinstance(node, SequenceNode) and node.items)
+    items: list[Node] = node.items if isinstance(node, SequenceNode) else []
+    if isinstance(node, MappingNode):
+        items = [entry.value for entry in node.entries.values()]
+    return is_refused(node, expected) or not all(map(is_null, items))
 
 
 def _check_targets(path: KeyPath, selector: Selector, config: Config, document: Document) -> None:
@@ -229,9 +233,8 @@ def check_profiles(config: Config, document: Document) -> None:
         path: KeyPath = ("profiles", name)
         if not name.strip():
             document.error(path, "expected a name for the profile", at_key=True)
-        if not profile.pins and not (
-            is_refused(document.node(path), MappingNode) or is_refused(document.node((*path, "pins")), MappingNode)
-        ):
+        is_whole = not is_refused(document.node(path), MappingNode)
+        if is_whole and not profile.pins and not _has_refused((*path, "pins"), MappingNode, document):
             document.error((*path, "pins"), "expected at least one pin", at_key=True)
         for pin, target in profile.pins.items():
             at: KeyPath = (*path, "pins", pin)
