@@ -347,10 +347,10 @@ def _is_too_large(text: str) -> bool:
 def _for_seconds(kind: Seconds, text: str) -> str:
     if scalars.duration_of(text) is not None:
         return ""
-    match = re.match(r"(\d+)\s*(s|m|h|d|sec|min|hour|day|second|minute)s?$", text.strip(), re.IGNORECASE)
+    match = re.match(r"(\d{1,18})\s*(s|m|h|d|sec|min|hour|day|second|minute)s?$", text.strip(), re.IGNORECASE)
     if match is not None:
         unit = match[2][0].lower()
         return f"write {int(match[1]) * 24}h" if unit == "d" else f"write {match[1]}{unit}"
     if text.lower() in ("never", "none", "off", "no", "false", "infinite", "unlimited", "forever"):
         return "0 is never" if kind.minimum in (0, -1) and not kind.unit else ""
-    return f"write {text}s" if kind.unit and text.isdigit() and int(text[:9]) >= (kind.minimum or 0) else ""
+    return f"write {text}s" if kind.unit and re.match(r"\d{1,18}$", text) and int(text) >= (kind.minimum or 0) else ""

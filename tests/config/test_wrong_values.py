@@ -29,6 +29,7 @@ SCALARS = [
     *('"${PORT}"', '"x ${PORT}"', '"${m}"', '"${text}"', '"${nope}"', '"${MODEL_ID}"', '"${PID}"', '"${a b}"'),
     *('"${env.HOME}"', '"x ${env.HOME}"', '"${env.NOT_SET}"', '"${env.NO_TEXT}"', "${env.MANY}", "*scalar", "%", "@"),
     *('"http://[::1"', '"http://h:1x"', '"http://h:${a.b}"', '"http://\\u2100"', "a" * 5000, "'" + "a/" * 3000 + "'"),
+    "9" * 5000 + "d",
 ]
 LISTS = ["[]", "[a, b]", "[[a]]", "[~]", "[{a: b}]", '["x ${PORT}"]', "*list", "&loop [*loop]", "!!seq [a]"]
 MAPPINGS = [
