@@ -16,7 +16,7 @@ from llamaswap_lib.core.eviction import dsl
 from llamaswap_lib.core.eviction.group import GroupPolicy
 from llamaswap_lib.core.eviction.matrix import MatrixPolicy
 from llamaswap_lib.typed_yaml.nodes import MappingNode, ScalarNode, is_null, is_refused
-from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quoted
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, did_you_mean, quoted, shortened
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, hidden, visible, visible_keys
 
 from .document import Document
@@ -24,6 +24,7 @@ from .routing_keys import DeviceKeys, Group, Matrix, MatrixKeys, Routing, Routin
 from .schema import Config
 
 DEFAULT_GROUP = "(default)"
+MOST_CHARS = 200  # of what is said of a set, which may name a long chain of them
 POLICY = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
 SHORT_NAME = re.compile(r"[a-zA-Z0-9.-]{1,32}\Z")
 SETTINGS: KeyPath = ("routing", "router", "settings")
@@ -232,7 +233,7 @@ def _on_one_line(text: str) -> str:
 
 
 def _report(error: dsl.DslError, keys: MatrixKeys, path: KeyPath, config: Config, document: Document) -> None:
-    message = error.message
+    message = shortened(error.message, MOST_CHARS)
     if isinstance(keys.sets[error.set_name], Hidden):
         message = (
             "with the values from the environment this is not an expression, or it names something that does not exist"

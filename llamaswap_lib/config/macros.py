@@ -24,7 +24,7 @@ from llamaswap_lib.typed_yaml.nodes import (
     is_refused,
     walk,
 )
-from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted
+from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems, nearest, quoted, shortened
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, visible
 
 from .addresses import EXAMPLE, port_cure
@@ -379,12 +379,14 @@ def _unresolved(use: str, in_model: bool, declared: Scope, allowed: Collection[s
     if use == "MODEL_ID" and not in_model:
         return "${MODEL_ID} can be used only in a model"
     if use.startswith("env."):
-        return f"${{{use}}} comes from a variable or macro; it is replaced only where it is written in the file"
+        return (
+            f"${{{shortened(use)}}} comes from a variable or macro; it is replaced only where it is written in the file"
+        )
     if "${" + use + "}" in declared:
         user = "another one that" if holder is None else f"{holder}, which"
         return f"the macro ${{{use}}} is used by {user} is declared before it"
     inside = "" if holder is None else f" in the macro {holder}"
-    return f"unknown macro ${{{use}}}{inside}{_meant(use, in_model, declared, allowed)}"
+    return f"unknown macro ${{{shortened(use)}}}{inside}{_meant(use, in_model, declared, allowed)}"
 
 
 def _meant(use: str, in_model: bool, declared: Scope, allowed: Collection[str]) -> str:

@@ -23,6 +23,7 @@ PathStep = str | int
 KeyPath = tuple[PathStep, ...]
 
 MAX_SHOWN_CHARS = 100
+MOST_CHARS = 60  # of a value that a message names
 LEAST_LIKENESS = 0.65  # of a name that is suggested
 LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # what YAML counts as one
 FEWEST_CHARS = 4  # of a value that is looked for by itself: a shorter one would be found everywhere
@@ -206,10 +207,14 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def quoted(text: str, limit: int = 60) -> str:
+def shortened(text: str, limit: int = MOST_CHARS) -> str:
+    """The text, with at most `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def quoted(text: str, limit: int = MOST_CHARS) -> str:
     """The text in double quotes, on one line and not too long, with secrets masked and nothing that cannot be seen."""
-    shown = mask_text(text)
-    shown = shown if len(shown) <= limit else shown[: limit - 1] + "…"
+    shown = shortened(mask_text(text), limit)
     return '"' + printable(shown.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import scalars
 from .nodes import MACRO, MappingNode, Node, ScalarNode, SequenceNode, is_null
-from .problems import KeyPath, Problems, quoted
+from .problems import KeyPath, Problems, quoted, shortened
 from .secrets import hidden, visible
 
 BAD: Any = object()  # what was there has been reported
@@ -119,6 +119,6 @@ def described(node: Node) -> str:
     if is_null(node):
         return "null"
     if node.plain:
-        return quoted(node.visible) if isinstance(scalars.resolve(node.visible), str) else node.visible
+        return quoted(node.visible) if isinstance(scalars.resolve(node.visible), str) else shortened(node.visible)
     looks_typed = not isinstance(scalars.resolve(node.visible), str)
     return f"the text {quoted(node.visible)}" if looks_typed else quoted(node.visible)

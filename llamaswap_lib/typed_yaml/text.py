@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from .nodes import PARSER, MappingNode, Node, NotYaml, compose, is_null
-from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines
+from .problems import LINE_END, Place, Problems, Source, did_you_mean, line_of, line_starts, secrets_in_lines, shortened
 from .secrets import MASK
 from .syntax import Failure, Mistake, Quote, failure, mistake_in
 
@@ -188,14 +188,15 @@ def _scalars(text: str) -> tuple[list[Any], bool]:
 
 def _value(name: str, place: Place, problems: Problems, environment: Mapping[str, str]) -> str:
     value = environment.get(name)
+    shown = shortened(name)
     if value is None:
-        problems.error(place, (), f"the environment variable {name} is not set{did_you_mean(name, environment)}")
+        problems.error(place, (), f"the environment variable {shown} is not set{did_you_mean(name, environment)}")
         return STAND_IN
     if any("\ud800" <= char <= "\udfff" for char in value):  # so Python shows bytes that are none
-        problems.error(place, (), f"the environment variable {name} is not UTF-8 text, so it cannot be used here")
+        problems.error(place, (), f"the environment variable {shown} is not UTF-8 text, so it cannot be used here")
         return STAND_IN
     if any(char in value for char in "\n\r\0"):
-        problems.error(place, (), f"the environment variable {name} has line breaks in it, which are not allowed here")
+        problems.error(place, (), f"the environment variable {shown} has line breaks in it, which are not allowed here")
         return STAND_IN
     return value.replace("\\", "\\\\").replace('"', '\\"')
 

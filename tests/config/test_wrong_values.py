@@ -29,7 +29,8 @@ SCALARS = [
     *('"${PORT}"', '"x ${PORT}"', '"${m}"', '"${text}"', '"${nope}"', '"${MODEL_ID}"', '"${PID}"', '"${a b}"'),
     *('"${env.HOME}"', '"x ${env.HOME}"', '"${env.NOT_SET}"', '"${env.NO_TEXT}"', "${env.MANY}", "*scalar", "%", "@"),
     *('"http://[::1"', '"http://h:1x"', '"http://h:${a.b}"', '"http://\\u2100"', "a" * 5000, "'" + "a/" * 3000 + "'"),
-    "9" * 5000 + "d",
+    *("9" * 5000 + "d", "-" + "9" * 5000, "0x" + "f" * 5000, "1." + "0" * 5000),
+    *('"${' + "m" * 5000 + '}"', "'" + "n" * 5000 + ":1'"),
 ]
 LISTS = ["[]", "[a, b]", "[[a]]", "[~]", "[{a: b}]", '["x ${PORT}"]', "*list", "&loop [*loop]", "!!seq [a]"]
 MAPPINGS = [
@@ -39,6 +40,7 @@ MAPPINGS = [
     *('{a: "x ${PORT}"}', '{cmd: "x ${PORT}"}', "!!map {a: b}", "!!omap [a: b]", "{cmd: [x], proxy: {y: z}}"),
 ]
 VALUES = [*SCALARS, *LISTS, *MAPPINGS]
+LONGEST = 600  # characters of what is said of one value, however long that is
 ANCHORS = "x-scalar: &scalar anchored\nx-list: &list [a]\nx-mapping: &mapping {a: b}\n"
 
 
@@ -103,6 +105,7 @@ def assert_every_problem_is_clear(found: Report) -> None:
     for problem in (*found.errors, *found.warnings):
         first, *excerpt = problem.text().split("\n")
         assert first.isprintable(), first
+        assert len(first) < LONGEST, first
         assert len(problem.message) > 8
         assert problem.place is not None or problem.message == "there are no models and no peers", first
         assert not excerpt or set(excerpt[1].partition("|")[2].strip()) == {"^"}, excerpt
