@@ -221,6 +221,11 @@ def _masked_value(word: str) -> str:
     return mask_command(word) if any(char in word for char in " \t\n;") and len(words_of(word)) > 1 else word
 
 
+def is_variable(entry: str) -> bool:
+    """Whether an entry of `env` is NAME=value; any other adds nothing to the environment."""
+    return entry.find("=") > 0
+
+
 def mask_variable(entry: str) -> str:
     """`NAME=value`, its value masked if the name is that of a secret, else what is secret in it."""
     entry = visible(entry)

@@ -160,7 +160,7 @@ class Launching:
             argv=model.argv,
             stop_argv=model.stop_argv,
             status_argv=model.status_argv,
-            env=model.env,
+            env=model.variables,
             proxy="" if model.is_announced else model.proxy,
             check_endpoint=model.check_endpoint,
             health_timeout=model.health_check_timeout,

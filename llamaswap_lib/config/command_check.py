@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 
-from llamaswap_lib.command_words import mask_command, shown_words, split
+from llamaswap_lib.command_words import is_variable, mask_command, shown_words, split
 from llamaswap_lib.typed_yaml.nodes import MappingNode
 from llamaswap_lib.typed_yaml.problems import KeyPath, Place, quoted
 from llamaswap_lib.typed_yaml.secrets import Hidden, mask_text
@@ -96,8 +96,8 @@ class CommandCheck:
     def _check_env(self, model: Model, path: KeyPath, macros: Collection[str]) -> None:
         for index, entry in enumerate(model.env):
             at: KeyPath = (*path, "env", index)
-            if not entry.partition("=")[1] or entry.startswith("="):
-                self._document.warn(at, f"expected NAME=value, got {quoted(entry)}")
+            if not is_variable(entry):
+                self._document.warn(at, f"expected NAME=value, got {quoted(entry)}; it adds nothing")
             elif (habit := habit_in_value(entry, macros)) is not None:
                 self._document.warn(at, habit.message, family=f"{habit.kind} in env")
 

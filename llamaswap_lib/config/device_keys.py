@@ -75,8 +75,8 @@ class GpuChoice(Kind):
 
 def names_devices(entry: str) -> str:
     """The variable of this entry of `env` that says which GPUs a server sees, unless it says what was chosen."""
-    name, _, value = entry.partition("=")
-    return name if name in DEVICE_VARIABLES and "${GPUS}" not in value else ""
+    name, equals, value = entry.partition("=")
+    return name if equals and name in DEVICE_VARIABLES and "${GPUS}" not in value else ""
 
 
 ANYWHERE = ""  # the name of a device under which a size without one stands

@@ -83,7 +83,7 @@ def is_same_process(old: Model, new: Model) -> bool:
 
 def _process(model: Model) -> tuple[object, ...]:
     at = (model.unplaced or model).at_port(0)
-    env = dict(entry.partition("=")[::2] for entry in at.env)
+    env = dict(entry.partition("=")[::2] for entry in at.variables)
     return (
         at.argv,
         at.stop_argv,

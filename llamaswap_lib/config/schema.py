@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from llamaswap_lib.command_words import mask_variable, split, without_comments
+from llamaswap_lib.command_words import is_variable, mask_variable, split, without_comments
 from llamaswap_lib.typed_yaml.kinds import (
     Anything,
     Choice,
@@ -228,6 +228,11 @@ class Model:
     def is_announced(self) -> bool:
         """Whether its server says itself where it listens."""
         return self.proxy == ANNOUNCED
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """What of `env` adds a variable."""
+        return tuple(filter(is_variable, self.env))
 
     def at_port(self, port: int) -> Model:
         """The same model with another automatic port in what starts, reaches and stops its server."""

@@ -82,7 +82,7 @@ class Estimator:
             raise Unreadable("what its command starts is not seen here")
         place = starts.programs[-1]
         program, words = name_of(words[place]), words[place + 1 :]
-        env = {**self._env, **dict(str(entry).partition("=")[::2] for entry in model.env)}
+        env = {**self._env, **dict(str(entry).partition("=")[::2] for entry in model.variables)}
         if program.startswith(LLAMA_SERVER):
             flags = flags_of(words, env)
             used = _used(flags.device, gpus)

@@ -23,7 +23,7 @@ class Sized(NamedTuple):
 def seen_by(model: Model, devices: Mapping[str, Measured]) -> tuple[str, ...]:
     """The GPUs that its server sees, by what of its environment says so."""
     said = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    own = (str(entry).partition("=")[::2] for entry in model.env)
+    own = (str(entry).partition("=")[::2] for entry in model.variables)
     told = {name: value for name, value in own if name in VARIABLES and "${GPUS}" not in value}  # yet to be chosen
     return usable_by(said | told, devices)
 

@@ -68,7 +68,7 @@ def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None
         '/there.gguf" cannot be executed',
         '4: models.c.cmdStop: the program "kil" is not on PATH',
         "5: models.d.cmd: there is no command",
-        '6: models.e.env[1]: expected NAME=value, got "NO_VALUE"',
+        '6: models.e.env[1]: expected NAME=value, got "NO_VALUE"; it adds nothing',
     ):
         assert expected in said
     assert len(warnings(report)) == 8
@@ -76,7 +76,7 @@ def test_programs_and_files_that_are_not_there_are_named(checked: Check) -> None
 
 def test_a_warning_about_one_item_of_a_list_has_the_line_of_that_item(checked: Check) -> None:
     text = "models:\n  a:\n    cmd: server ${PORT}\n    env:\n      - A=1\n      - NO_VALUE\n      - B=2\n"
-    assert warnings(checked(text)) == ['6: models.a.env[1]: expected NAME=value, got "NO_VALUE"']
+    assert warnings(checked(text)) == ['6: models.a.env[1]: expected NAME=value, got "NO_VALUE"; it adds nothing']
 
 
 def test_a_matrix_that_is_not_in_use_is_warned_of_at_its_key(checked: Check) -> None:

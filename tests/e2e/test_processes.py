@@ -218,6 +218,13 @@ def test_a_model_gets_its_environment(run_program: RunProgram) -> None:
         assert "GOT a b=c as we have it" in program.chat("a").message
 
 
+def test_an_entry_of_its_environment_that_is_no_variable_changes_nothing(run_program: RunProgram) -> None:
+    entry = {"cmd": python("import os, sys; print('GOT', os.environ['OURS']); sys.exit(5)"),
+             "env": ["OURS", "=x", "", "X=1"]}  # fmt: skip
+    with run_program(models(a=entry), env={"OURS": "as we have it"}) as program:
+        assert "GOT as we have it" in program.chat("a").message
+
+
 def test_upstreams_hold_no_descriptor_of_ours_and_block_no_signal(run_program: RunProgram) -> None:
     source = (
         "import os, signal; print('FDS', sorted(map(int, os.listdir('/proc/self/fd')))[:-1],"

@@ -54,6 +54,12 @@ def test_a_variable_that_has_what_is_chosen_leaves_all_to_choose_from() -> None:
     assert seen_by(placed(one, {"gpus": SECOND.key}), devices(FIRST, SECOND)) == (SECOND.key,)
 
 
+def test_the_name_of_a_variable_alone_hides_no_gpu() -> None:
+    text = "models: {m: {cmd: 'x --port ${PORT}', gpus: %s, env: [CUDA_VISIBLE_DEVICES, =0]}}"
+    for gpus in ("~", "auto"):
+        assert seen_by(load_text(text % gpus, environment={}).models["m"], devices(FIRST, SECOND)) == BOTH
+
+
 def test_a_list_names_just_these_in_the_order_of_their_numbers() -> None:
     assert choose(Gpus(1, ("1",))).choices() == ((SECOND.key,),)
     assert choose(Gpus(2, ("GPU-bbbb", "0"))).choices() == (BOTH,)
