@@ -22,6 +22,7 @@ SCHEME_LIKE = re.compile(r"\s*(?P<scheme>https?)(?:://?|/{1,2}|:(?!\d+(?:/|\Z)))
 PORT_ALONE = re.compile(r":?[0-9]+\Z")
 PASSWORD = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://)?[^:@]*:(?P<password>.+)@", re.DOTALL)  # also of no good URL
 PORT = "${PORT}"
+MAX_PORT = 65_535
 EXAMPLE = f"llama-server --port {PORT} -m model.gguf"
 # What people write who know macros from elsewhere.
 NEAR = (
@@ -77,7 +78,7 @@ def check_url(url: str, path: KeyPath, document: Document) -> None:
         usable = parts.scheme.lower() in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError as error:
         usable = False
-        beyond = "; the highest port is 65535" if "out of range" in str(error) else ""
+        beyond = f"; the highest port is {MAX_PORT}" if "out of range" in str(error) else ""
     if not usable or any(char <= " " for char in url):
         shown = _without_password(url, document)
         document.error(path, f"expected a URL such as http://localhost:8080, got {quoted(shown)}{beyond}")

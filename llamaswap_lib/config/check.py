@@ -33,7 +33,6 @@ from .routing_keys import Group, RoutingInput
 from .schema import Config
 from .sections import Auto
 
-MAX_PORT = 65_535
 TEXT_NAME = "config.yaml"  # of a text that somebody has sent, in what is said of it
 UNKNOWN = "depends on the environment, whose values are not looked at here, so it is not checked"
 EVERYWHERE = ("", "0.0.0.0", "::")
@@ -115,11 +114,7 @@ def _check_ports(config: Config, document: Document) -> None:
     for model in config.models.values():
         if model.is_announced:
             continue
-        address = address_of(model.proxy)
-        found.setdefault(address, []).append(model.id)
-        if (port := address[1]) > MAX_PORT:
-            message = f"its port {port} is beyond {MAX_PORT}; see startPort"
-            document.warn(("models", model.id), message, at_key=True, family="port beyond the last")
+        found.setdefault(address_of(model.proxy), []).append(model.id)
     for (_, port), models in found.items():
         for number, other in enumerate(models):
             one = next((one for one in models[:number] if meet(one, other)), None)  # one of them is enough

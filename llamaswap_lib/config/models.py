@@ -14,7 +14,7 @@ from llamaswap_lib.typed_yaml.nodes import MACRO
 from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
 from llamaswap_lib.typed_yaml.secrets import changed, mask_text, mask_value
 
-from .addresses import address_of, check_url, has_braces_and_parses
+from .addresses import MAX_PORT, PORT, address_of, check_url, has_braces_and_parses
 from .device_keys import names_devices
 from .document import Document
 from .schema import MINIMUM_HEALTH_CHECK_TIMEOUT, AutomaticPort, Config, Model, ShownModel
@@ -32,7 +32,9 @@ def complete(
     """The model with everything resolved. `config` gives the global values."""
     path: KeyPath = ("models", name)
     is_known = model.is_announced or MACRO.search(model.proxy) or has_braces_and_parses(model.proxy)
-    if not is_known:  # a macro that is left has been reported
+    if automatic_port is not None and automatic_port.number > MAX_PORT and PORT in automatic_port.proxy:
+        document.error(("startPort",), f"the ports that are counted from here go beyond {MAX_PORT}, the highest one")
+    elif not is_known:  # a macro that is left has been reported
         check_url(model.proxy, (*path, "proxy"), document)
     if name == COMFYUI:
         model = replace(
