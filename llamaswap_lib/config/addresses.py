@@ -54,8 +54,9 @@ def leads_elsewhere(proxy: str) -> bool:
 
 
 def _with_scheme(url: str) -> str:
+    url = url.strip()
     match = SCHEME_LIKE.match(url)
-    return "http://" + url if match is None else f"{match['scheme'].lower()}://{match['rest']}"
+    return "http://" + url.lstrip("/") if match is None else f"{match['scheme'].lower()}://{match['rest']}"
 
 
 def _with_host(port: str) -> str:
