@@ -86,7 +86,7 @@ class Flag(Kind):
     expected = "true or false"
 
     def schema(self) -> Schema:
-        return {"anyOf": [{"type": ["boolean", "null"]}, MACRO]}
+        return {"anyOf": [{"type": ["boolean", "null"]}, {"type": "string", "pattern": scalars.YES_OR_NO}, MACRO]}
 
     def _value(self, node: Node, path: KeyPath, reader: Reader) -> Any:
         value = scalars.flag_of(node.text, node.plain) if isinstance(node, ScalarNode) else None

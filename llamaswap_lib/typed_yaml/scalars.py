@@ -15,6 +15,7 @@ YES_NO = {
     for word in ("yes", "no", "y", "n", "on", "off")
     for form in (word, word.title(), word.upper())
 }
+YES_OR_NO = f"^({'|'.join(YES_NO)})$"  # as a pattern: in YAML 1.2 they are texts
 INFINITY = {
     sign + "." + word: float(sign + "inf") for sign in ("", "+", "-") for word in ("inf", "Inf", "INF")
 }  # fmt: skip

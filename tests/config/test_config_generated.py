@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from llamaswap_lib.config.load import inspect_text
 from llamaswap_lib.config.schema import TOP_LEVEL
 from llamaswap_lib.typed_yaml.kinds import Key, ListOf, MapOf, Section, keys_of
 from llamaswap_lib.typed_yaml.reader import Kind
@@ -80,3 +81,15 @@ def test_macro_pattern_of_the_schema_takes_what_the_loader_takes() -> None:
     patterns = [one["pattern"] for one in schema["properties"]["startPort"]["anyOf"] if "pattern" in one]
     assert any(re.match(pattern, "${port-of_mine}") for pattern in patterns)
     assert not any(re.match(pattern, "5800 ${x}") for pattern in patterns)
+
+
+@pytest.mark.parametrize("word", ["yes", "Yes", "YES", "n", "Off", "ON"])
+def test_the_schema_takes_words_for_a_boolean_that_the_loader_takes(word: str) -> None:
+    """In YAML 1.2, which editors read, they are texts."""
+    schema = json.loads(generate.FILES["config-schema.json"]())
+    patterns = [one["pattern"] for one in schema["properties"]["sendLoadingState"]["anyOf"] if "pattern" in one]
+    assert any(re.match(pattern, word) for pattern in patterns)
+    for other in ("oN", "yess", "true", "", "x yes"):
+        assert not any(re.match(pattern, other) for pattern in patterns)
+        assert inspect_text(f"sendLoadingState: '{other}'").problems.errors
+    assert not inspect_text(f"sendLoadingState: '{word}'").problems.errors
