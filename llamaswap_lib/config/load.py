@@ -333,6 +333,9 @@ def _check_keys(config: Config, document: Document) -> None:
             document.error(("apiKeys", index), "expected a key, got an empty one")
         elif " " in key:
             document.error(("apiKeys", index), "expected a key without spaces in it")
+        elif any(char < " " or char == "\x7f" for char in key):  # a password of Basic may have them
+            what = "a line break or another control character"
+            document.warn(("apiKeys", index), f"has {what} in it, so hardly any client can send this key")
 
 
 def _check_hosts(config: Config, document: Document) -> None:

@@ -79,6 +79,24 @@ def test_a_warning_about_one_item_of_a_list_has_the_line_of_that_item(checked: C
     assert warnings(checked(text)) == ['6: models.a.env[1]: expected NAME=value, got "NO_VALUE"; it adds nothing']
 
 
+@pytest.mark.parametrize(
+    ("key", "is_warned_of"),
+    [
+        ("|\n  hush\n", True),
+        ('"hu\\tsh"\n', True),
+        ('"hu\\0sh"\n', True),
+        ("|-\n  hush\n", False),
+        ("h\u00fcsh\n", False),
+    ],
+)
+def test_a_key_that_no_header_can_bring_is_warned_of_and_not_shown(
+    checked: Check, key: str, is_warned_of: bool
+) -> None:
+    said = warnings(checked(f"models: {{a: {{cmd: 'server ${{PORT}}'}}}}\napiKeys:\n- {key}"))
+    fault = "has a line break or another control character in it, so hardly any client can send this key"
+    assert said == [f"3: apiKeys[0]: {fault}"] * is_warned_of
+
+
 def test_a_matrix_that_is_not_in_use_is_warned_of_at_its_key(checked: Check) -> None:
     text = "models: {a: {cmd: 'server ${PORT}'}}\nrouting:\n  router:\n    settings:\n"
     text += "      matrix:\n        sets: {s: a}\n"
