@@ -20,7 +20,7 @@ from llamaswap_lib.command_words import mask_variable, secrets_of, shown_words
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
 from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, merge
-from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, Problems, in_order, quoted
+from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, Problems, in_order, quoted, shortened
 from llamaswap_lib.typed_yaml.reader import Reader
 from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
 from llamaswap_lib.typed_yaml.text import parse, read
@@ -322,7 +322,7 @@ def _patterns(config: Config, document: Document) -> tuple[Pattern, ...]:
     for index, one in enumerate(found):
         if isinstance(one, re2.BadPattern):
             got = quoted(config.upstream.ignore_paths[index])
-            message = f"expected a regular expression (RE2), got {got}: {one.reason}"
+            message = f"expected a regular expression (RE2), got {got}: {shortened(one.reason)}"
             document.error(("upstream", "ignorePaths", index), message)
     return tuple(one for one in found if isinstance(one, Pattern))
 
