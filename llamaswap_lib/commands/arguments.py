@@ -99,6 +99,13 @@ def text_of(word: str) -> str:
     return word
 
 
+def path_of(text: str) -> Path:
+    """A file or a folder, as the type of an argument."""
+    if not text:  # a Path of it would be the working folder
+        raise argparse.ArgumentTypeError("expected a path, got an empty one")
+    return Path(text)
+
+
 def count_of(text: str) -> int:
     """A number of things, as the type of an argument."""
     if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
@@ -111,12 +118,12 @@ def count_of(text: str) -> int:
 
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-c", "-config", "--config", metavar="FILE", type=Path, help="the configuration")
+    add("-c", "-config", "--config", metavar="FILE", type=path_of, help="the configuration")
     add(
         "-config-dir",
         "--config-dir",
         metavar="DIR",
-        type=Path,
+        type=path_of,
         help="a folder whose *.yml and *.yaml are merged, by their names",
     )
 
@@ -124,7 +131,7 @@ def add_config_flags(parser: argparse.ArgumentParser) -> None:
 def add_config_file(parser: argparse.ArgumentParser) -> None:
     """The configuration with or without `-c`, for a command that has no other words."""
     add_config_flags(parser)
-    parser.add_argument("file", metavar="FILE", nargs="*", type=Path, help="the same as -c FILE")
+    parser.add_argument("file", metavar="FILE", nargs="*", type=path_of, help="the same as -c FILE")
 
 
 def take_config_file(options: argparse.Namespace) -> None:
@@ -153,8 +160,8 @@ def config_files(options: argparse.Namespace) -> list[Path]:
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-listen", "--listen", metavar="ADDRESS", help="[host]:port or port (default :8080, with TLS :8443)")
-    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=Path, help="certificate (PEM): serve HTTPS")
-    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=Path, help="its key (PEM)")
+    add("-tls-cert-file", "--tls-cert-file", metavar="FILE", type=path_of, help="certificate (PEM): serve HTTPS")
+    add("-tls-key-file", "--tls-key-file", metavar="FILE", type=path_of, help="its key (PEM)")
     add("-watch-config", "--watch-config", action="store_true", help="take the configuration again when it changes")
     add("-workers", "--workers", metavar="N", type=worker_count, default=1, help=WORKERS_HELP)
     edit_help = "let clients read and replace the configuration's files, and so have any command run"

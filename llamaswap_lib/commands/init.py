@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 from llamaswap_lib.client.words import counted
+from llamaswap_lib.commands.arguments import path_of
 from llamaswap_lib.commands.program import fail, home_folder, print_text, program
 from llamaswap_lib.errors import LlamaswapError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", nargs="?", type=Path, default=Path("config.yaml"), help="default: config.yaml")
+    parser.add_argument("file", nargs="?", type=path_of, default=Path("config.yaml"), help="default: config.yaml")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -492,6 +492,26 @@ def test_a_file_too_many_is_told(capsys: pytest.CaptureFixture[str], command: st
     assert "no configuration: name a file" in fails_here(capsys, command)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-config", ""],
+        ["-config-dir="],
+        ["check", "-c="],
+        ["check", ""],
+        ["systemd", "-config-dir", ""],
+        ["-c", "a.yaml", "-tls-cert-file", "", "-tls-key-file", "b"],
+        ["init", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_as_an_unset_variable_makes_it_is_refused(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    """It would be the working folder, with all the configurations that lie there."""
+    assert "expected a path, got an empty one" in fails_here(capsys, *command)
+
+
 def test_a_first_word_that_is_no_command_is_told_with_what_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no command 'chek' (did you mean \"check\"?)" in fails_here(capsys, "chek", "-c", "x.yaml")
     told = fails_here(capsys, "config.yaml")
