@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from .problems import KeyPath, Place, Problems, Source, did_you_mean, quoted
+from .problems import KeyPath, Place, Problems, Source, did_you_mean, quoted, shortened
 from .scalars import NULL, resolve
 from .secrets import MASK, text_of
 
@@ -213,7 +213,8 @@ class _Composer:
 
     def alias(self, event: Any) -> Node:
         name = event.anchor
-        shown = MASK if event.start_mark.line in self.source.shifts else name  # it may be the value of a variable
+        is_hidden = event.start_mark.line in self.source.shifts  # it may be the value of a variable
+        shown = MASK if is_hidden else shortened(name)
         if any(open_.pending_anchor == name for open_ in self.stack):
             raise self.fatal(self.place(event), f"the alias *{shown} is inside the value that it refers to")
         if name not in self.anchors:
