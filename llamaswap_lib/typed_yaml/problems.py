@@ -151,12 +151,12 @@ class Problems:
             source.secrets = source.secrets.union(values)
 
     def error(self, place: Place | None, path: KeyPath, message: str) -> None:
-        self.errors.append(Problem(place, path, message))
+        self.errors.append(Problem(place, path, printable(message)))
 
     def warn(
         self, place: Place | None, path: KeyPath, message: str, *, is_hint: bool = False, family: str = ""
     ) -> None:
-        self.warnings.append(Problem(place, path, message, is_hint, family))
+        self.warnings.append(Problem(place, path, printable(message), is_hint, family))
 
     def doubt(self, problem: Problem, lines: Iterable[tuple[int, int]]) -> None:
         """An error unless there is another one of the same entry, with the same two first steps or in these lines.
