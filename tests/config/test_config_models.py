@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.command_words import split, without_comments
-from llamaswap_lib.config.load import load, load_text
+from llamaswap_lib.config.load import inspect_text, load, load_text
 from llamaswap_lib.config.schema import Model, PeerModel
 from llamaswap_lib.typed_yaml.problems import InvalidConfig
 
@@ -145,6 +145,20 @@ def test_names_resolve_to_ids_before_aliases_before_peers() -> None:
     assert config.resolve_peer("p/own") == PeerModel("p", "own")
     assert config.resolve_peer("both") is None
     assert config.resolve_peer("own") is None
+
+
+def test_the_older_spelling_of_strip_params_counts_where_the_newer_one_says_nothing() -> None:
+    text = "models: {a: {cmd: 'x ${PORT}', filters: {strip_params: 'x, y', stripParams: %s}}}"
+    assert model(text % "z").filters.strip_params == ("z",)
+    assert model(text % "~").filters.strip_params == ("x", "y")
+    assert model(text % "''").filters.strip_params == ("x", "y")
+
+
+def test_a_priority_may_stand_under_the_id_and_an_alias_if_it_is_the_same() -> None:
+    text = "models: {a: {cmd: 'x ${PORT}', aliases: [b]}}\n"
+    text += "routing: {scheduler: {settings: {fifo: {priority: {a: 3, b: %d}}}}}"
+    assert not inspect_text(text % 3).problems.errors
+    assert [one.message for one in inspect_text(text % 4).problems.errors] == ['"a" has the priority 3 already']
 
 
 def test_default_paths_to_ignore_are_ready_to_use() -> None:

@@ -63,6 +63,10 @@ def test_different_values_are_an_error_that_names_both_files(merged: Merge, one:
         ("models: {a: {cmd: 'x ${PORT}'}}\nselectors: {s: {strategy: pin, targets: [a]}}", "selectors.s"),
         ("models: {a: {cmd: 'x ${PORT}'}}\nmatrix: {sets: {s: a}}", "matrix.sets"),
         ("routing: {router: {settings: {groups: {g: {members: []}}}}}", "routing.router.settings.groups.g"),
+        (
+            "models: {a: {cmd: 'x ${PORT}'}}\nrouting: {router: {use: matrix, settings: {matrix: {sets: {s: a}}}}}",
+            "routing.router.settings.matrix.sets",
+        ),
     ],
 )
 def test_one_entry_of_a_named_kind_may_stand_in_one_file_only(merged: Merge, text: str, path: str) -> None:
