@@ -55,7 +55,9 @@ def list_models(app: App, *, is_whole: bool = False) -> Iterator[dict[str, Any]]
             about["aliases"] = list(model.aliases)
         yield describe(app, model, model.id, about, model.id in loaded)
         if config.include_aliases_in_list or is_whole:
-            for alias in model.aliases:
+            for alias in filter(str.strip, model.aliases):
+                if alias in config.models:
+                    continue  # the id wins
                 about = {"type": "alias", "modelID": model.id, **known, **failure}
                 yield describe(app, model, alias, about, model.id in loaded)
     yield from _of_peers(app, loaded)

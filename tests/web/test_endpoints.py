@@ -160,6 +160,17 @@ def test_one_entry_of_the_list_and_of_what_it_leaves_out() -> None:
         assert world.controller.leased == []
 
 
+def test_an_alias_that_does_nothing_has_no_entry() -> None:
+    """The id of a model wins over an alias, and blanks are no name."""
+    config = CONFIG.replace("aliases: [x]", "aliases: [x, b, a/x, '', ' ']")
+    with World(answers(OK), config=config) as world:
+        listed = ask_json(world, get("/v1/models"))["data"]
+        assert [entry["id"] for entry in listed] == ["a/x", "b", "x"]
+        assert ask_json(world, get("/v1/models/b")) == listed[1]
+        assert ask_json(world, get("/v1/models/a/x")) == listed[0]
+        assert listed[1]["meta"]["llamaswap"]["type"] == "model"
+
+
 def test_list_of_models_echoes_the_origin() -> None:
     with World(answers(OK)) as world:
         head, _ = world.ask(get("/v1/models", extra=b"Origin: http://x.example\r\n"))

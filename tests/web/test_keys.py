@@ -30,6 +30,7 @@ def basic(user: str, password: str) -> str:
         ("X-API-Key: k1",),
         ("X-API-Key: schlüssel",),
         (basic("", "k1"),),
+        (basic("", "k1").replace("Basic", "bASIC"),),
         (basic("anybody", "schlüssel"),),
         ("Authorization: Basic %%%", "x-api-key: k1"),
         ("Authorization: Bearer ", "x-api-key: k1"),
