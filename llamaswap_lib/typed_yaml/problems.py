@@ -171,7 +171,7 @@ class Problems:
         places = {(one.place.source.number, one.place.line) for one in self.errors if one.place and not one.path}
         for one, lines in self.doubts:
             if one.path[:2] not in paths and not lines & places:
-                self.errors.append(one)
+                self.error(one.place, one.path, one.message)
                 paths.add(one.path[:2])
                 self.warnings = [warning for warning in self.warnings if warning.place != one.place]
         self.doubts.clear()

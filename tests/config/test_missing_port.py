@@ -94,6 +94,11 @@ def test_a_model_without_a_command_is_told_to_have_one() -> None:
     assert error == '3: models.m.command: the model has no cmd, but "command" (did you mean "cmd"?)'
 
 
+def test_what_is_near_to_the_macro_is_told_on_one_line() -> None:
+    (error,) = errors('    cmd: "x --port ${PORT\\n}"\n')
+    assert error.endswith('${PORT\\n} is not replaced; did you mean "${PORT}"?')
+
+
 def test_a_proxy_with_the_macro_points_at_the_command() -> None:
     (error,) = errors("    proxy: http://127.0.0.1:${PORT}\n    cmd: |\n      server\n      --port 9999\n")
     assert error.startswith("6: models.m.cmd: proxy uses ${PORT}, which has a value only if cmd uses it too: write ")
