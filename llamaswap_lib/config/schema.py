@@ -38,6 +38,7 @@ from .sections import (
     Capabilities,
     ClientLimits,
     Compat,
+    Holder,
     Hooks,
     Metrics,
     ModelFilters,
@@ -212,7 +213,7 @@ class Model:
     metadata: Mapping[str, Any] = key("metadata", MapOf(Anything()), "anything, passed on to the list of models")
     macros: Mapping[str, Any] = key(
         "macros",
-        MapOf(Anything(), "macro"),
+        Holder(Anything(), "macro"),
         "macros of this model; they are used instead of global ones of the same name",
         is_shown=False,  # a configuration that is shown has none any more
     )
@@ -273,7 +274,7 @@ class Config:
     """Everything a user can say."""
 
     models: Mapping[str, Model] = key(
-        "models", MapOf(Section(Model), "id"), "the local models, in the order of the file"
+        "models", Holder(Section(Model), "id"), "the local models, in the order of the file"
     )
     health_check_timeout: float = key(
         "healthCheckTimeout",
@@ -332,7 +333,7 @@ class Config:
         0.0,
     )
     macros: Mapping[str, Any] = key(
-        "macros", MapOf(Anything(), "macro"), "values for `${name}` anywhere else", is_shown=False
+        "macros", Holder(Anything(), "macro"), "values for `${name}` anywhere else", is_shown=False
     )
     api_keys: tuple[str, ...] = key(
         "apiKeys", ListOf(Text(form="secret")), "each client must send one of these keys; a key has no spaces"

@@ -39,6 +39,12 @@ ANNOUNCED = "announced"  # in place of a URL: the server says itself where it li
 AUTO = "auto"
 
 
+class Holder(MapOf):
+    """What holds macros, or models with `${PORT}`: a text in its place is refused, whatever macros are in it."""
+
+    is_looked_at = False
+
+
 class Auto(tuple[str, ...]):
     """The models of a peer with `auto`: what it is known to have, which may be nothing yet."""
 
