@@ -29,7 +29,7 @@ NEAR = (
     r"\$\{\{?\s*port\s*(?:[:?][^}]{0,40})?\}{1,2}|\{\{?\s*[.$]?port\s*\}{1,2}|\$\(\s*port\s*\)|\$port\b\}?|\$\{port\b(?!\})"
     r"|%\{?port\}?%|%\{port\}|<port>|\[port\]|@port@|(?<=port[ =])port\b"
 )
-OPEN_MACRO = r"\$\{[\w-]+(?=[\s\"'/]|$)"
+OPEN_MACRO = r"\$\{[\w-]{1,63}(?=[\s\"'/]|$)"
 OPTION = (
     r"(?<!\S)(?P<option>--?(?:publish|p|[a-z.-]*port|listen|listen-addr(?:ess)?|bind|addr(?:ess)?|[a-z.-]*host|[blH]))"
     r"(?P<between>=| +)(?P<value>[\"']?\S+)"

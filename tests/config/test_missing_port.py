@@ -99,6 +99,11 @@ def test_what_is_near_to_the_macro_is_told_on_one_line() -> None:
     assert error.endswith('${PORT\\n} is not replaced; did you mean "${PORT}"?')
 
 
+def test_what_is_too_long_for_a_macro_is_not_told_of_as_one() -> None:
+    (error,) = errors(f"    cmd: x --port ${{{'n' * 5000}\n")
+    assert len(error) < 300
+
+
 def test_a_proxy_with_the_macro_points_at_the_command() -> None:
     (error,) = errors("    proxy: http://127.0.0.1:${PORT}\n    cmd: |\n      server\n      --port 9999\n")
     assert error.startswith("6: models.m.cmd: proxy uses ${PORT}, which has a value only if cmd uses it too: write ")
