@@ -1,8 +1,8 @@
-"""Mistakes made on purpose in copies of the core, each of which the tests must notice.
+"""Mistakes made on purpose in the core, each of which the tests must notice.
 
-A mutant is a few lines in a file of `core` and what takes their place. It is tried in a temporary copy of the package
-and of these tests, in a process of its own: by worlds of a flavour, by the gate's interleavings, or by a test that
-names the rule. `python tests/core/mutants.py [PART OF A NAME]` tries them.
+A mutant is a few lines in a file of `core` and what takes their place. It is tried in a process of its own that takes
+the changed text for the module (`tests/trials.py`): by worlds of a flavour, by the gate's interleavings, or by a test
+that names the rule. `python tests/core/mutants.py [PART OF A NAME]` tries them.
 
 Most worlds notice nothing, so the one that did is played first: `noticed.txt` has its seed. A seed that is out of date,
 or missing, costs time and nothing else. `python tests/core/mutants.py --note` writes the file anew.
@@ -11,20 +11,31 @@ or missing, costs time and nothing else. `python tests/core/mutants.py --note` w
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # where it is run as a script
+
+from tests.trials import Trials  # noqa: E402 - as above
+
 MOST_WORLDS = 150
+TOO_LONG = 900.0  # seconds for all worlds of a flavour, on a busy machine
 SEEDS = ROOT / "tests/core/noticed.txt"
 PLAIN = [word for name in ("cacheprovider", "hypothesispytest", "xdist", "anyio") for word in ("-p", f"no:{name}")]
+# Imports what any of them needs.
+WARM_UP = (
+    "pytest",
+    "--collect-only",
+    *PLAIN,
+    *(f"tests/core/test_{it}.py" for it in ("placing", "gate", "simulation")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +52,26 @@ class Mutant:
     def is_for_worlds(self) -> bool:
         return self.by != "scenes" and not self.by.startswith("test_")
 
+    @property
+    def module(self) -> str:
+        return f"llamaswap_lib.core.{self.file.removesuffix('.py').replace('/', '.')}"
+
     def command(self, worlds: int = MOST_WORLDS, first: int | None = None) -> list[str]:
-        """What is to fail. Of worlds it is so many, in order, behind the one of the seed `first`."""
+        """A module and its arguments, which is to fail.
+
+        Of worlds it is so many, in order, behind the one of the seed `first`.
+        """
         if self.by == "scenes":
-            return [sys.executable, "tests/core/interleavings.py"]
+            return ["tests.core.interleavings"]
         if self.by.startswith("test_"):
-            return [sys.executable, "-m", "pytest", "-qx", *PLAIN, f"tests/core/{self.by}.py"]
+            return ["pytest", "-qx", *PLAIN, f"tests/core/{self.by}.py"]
         flavour = "" if self.by == "any" else self.by
-        argv = [sys.executable, "tests/core/simulation.py", "--worlds", str(worlds), "--flavour", flavour]
+        argv = ["tests.core.simulation", "--worlds", str(worlds), "--flavour", flavour]
         return argv if first is None else [*argv, "--first", str(first)]
 
-    def apply(self, package: Path) -> None:
-        """Change the file below `package`; its text must be there exactly once."""
-        path = package / "core" / self.file
-        path.write_text(self.applied(path.read_text()))
-
-    def applied(self, source: str) -> str:
-        """The file's text with the mistake in it."""
+    def applied(self) -> str:
+        """The file's text with the mistake in it; what it replaces must be there exactly once."""
+        source = (ROOT / "llamaswap_lib/core" / self.file).read_text()
         return replaced_once(source, self.file, self.name, self.old, self.new)
 
 
@@ -109,30 +123,29 @@ class Verdict:
     said: str
 
 
-def judge(mutant: Mutant | None, command: list[str]) -> tuple[bool, str]:
-    """Whether `command` fails in a copy of the package with the mutant in it, and the last of what it said."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("llamaswap_lib/core", "tests/core"):  # with what is compiled of them, which is half of a run
-            shutil.copytree(ROOT / part, copy / part)
-        (copy / "llamaswap_lib" / "__init__.py").touch()
-        (copy / "tests" / "__init__.py").touch()
-        shutil.copy(ROOT / "tests" / "batches.py", copy / "tests")
-        if mutant is not None:
-            mutant.apply(copy / "llamaswap_lib")
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=900, check=False)
-        return done.returncode != 0, (done.stdout + done.stderr)[-3000:]
-
-
-def try_mutant(mutant: Mutant) -> Verdict:
+def try_mutant(trials: Trials, mutant: Mutant) -> Verdict:
     begin = time.monotonic()
-    is_caught, said = judge(mutant, mutant.command(first=read_seeds().get(mutant.name)))
-    return Verdict(mutant, is_caught, time.monotonic() - begin, said)
+    argv = mutant.command(first=read_seeds().get(mutant.name))
+    ended = trials.run(argv, {mutant.module: mutant.applied()}, TOO_LONG)
+    assert ended.code is not None, f"it never ended: {ended.said}"
+    return Verdict(mutant, ended.code != 0, time.monotonic() - begin, ended.said)
 
 
 def try_all(mutants: Iterable[Mutant], at_once: int = 2) -> Iterable[Verdict]:
-    with ThreadPoolExecutor(at_once, "mutant") as pool:
-        yield from pool.map(try_mutant, mutants)
+    with ExitStack() as stack:
+        free: SimpleQueue[Trials] = SimpleQueue()
+        for _ in range(at_once):
+            free.put(stack.enter_context(Trials(*WARM_UP)))
+
+        def tried(mutant: Mutant) -> Verdict:
+            trials = free.get()
+            try:
+                return try_mutant(trials, mutant)
+            finally:
+                free.put(trials)
+
+        pool = stack.enter_context(ThreadPoolExecutor(at_once, "mutant"))
+        yield from pool.map(tried, mutants)
 
 
 def main() -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.core.mutants import ROOT, Mutant, judge, read_mutants, read_seeds, try_mutant
+from tests.core.mutants import TOO_LONG, WARM_UP, Mutant, read_mutants, read_seeds, try_mutant
+from tests.trials import Trials
 
 MUTANTS = read_mutants()
 PROMISES = {
@@ -196,20 +199,21 @@ PROMISES = {
 }
 
 
-def source_with(mutant: Mutant) -> str:
-    """Fails where the text that it replaces is not there, or more than once."""
-    return mutant.applied((ROOT / "llamaswap_lib" / "core" / mutant.file).read_text())
+@pytest.fixture(scope="module")
+def trials() -> Iterator[Trials]:
+    with Trials(*WARM_UP) as running:
+        yield running
 
 
 def test_each_mutant_still_fits_the_core() -> None:
     for mutant in MUTANTS:
-        source_with(mutant)
+        mutant.applied()  # fails where the text that it replaces is not there, or more than once
 
 
 @pytest.mark.slow
 def test_each_mutant_is_python() -> None:
     for mutant in MUTANTS:
-        compile(source_with(mutant), f"{mutant.name}: {mutant.file}", "exec")
+        compile(mutant.applied(), f"{mutant.name}: {mutant.file}", "exec")
 
 
 def test_the_seeds_are_of_mutants_that_worlds_notice() -> None:
@@ -223,12 +227,14 @@ def test_each_promise_has_mutants(promise: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", sorted({mutant.by for mutant in MUTANTS}))
-def test_without_a_mutant_nothing_is_noticed(by: str) -> None:
-    is_noticed, said = judge(None, next(mutant for mutant in MUTANTS if mutant.by == by).command(worlds=20))
-    assert not is_noticed, said
+def test_without_a_mutant_nothing_is_noticed(trials: Trials, by: str) -> None:
+    """A few worlds and the quick tests: all of them are played, with nothing changed, by the other tests here."""
+    argv = next(mutant for mutant in MUTANTS if mutant.by == by).command(worlds=3)
+    ended = trials.run([*argv, "-m", "not slow"] if argv[0] == "pytest" else argv, {}, TOO_LONG)
+    assert ended.code == 0 or (ended.code == pytest.ExitCode.NO_TESTS_COLLECTED and argv[0] == "pytest"), ended.said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_is_noticed(mutant: Mutant) -> None:
-    assert try_mutant(mutant).is_caught
+def test_each_mutant_is_noticed(trials: Trials, mutant: Mutant) -> None:
+    assert try_mutant(trials, mutant).is_caught
