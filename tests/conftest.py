@@ -29,7 +29,6 @@ hypothesis.settings.register_profile("long", _ANY_SPEED, derandomize=False, max_
 hypothesis.settings.load_profile("tests")
 
 _MOST_QUICK_CASES = 4  # of one test in the quick part: each costs milliseconds, and there are thousands
-_GRACE = 15.0  # seconds: a thread that was told to end may need a moment, of a busy machine a long one
 _PROC = Path("/proc")
 _TESTS = Path(__file__).parent
 _END_TO_END = _TESTS / "e2e"
@@ -39,6 +38,11 @@ _SDKS = _TESTS / "fleet" / "test_long_waits_sdks.py"
 _SMOKE = _END_TO_END / "test_smoke.py"
 _HAS_TARGETS = Path("/proc/self/fd").exists()
 _DESCRIPTORS = "/proc/self/fd" if _HAS_TARGETS else "/dev/fd"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "seconds for what a test has told to end: a thread may need a moment, of a busy machine a long one"
+    parser.addini("grace", told, default="15")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads how many processes are wanted
@@ -153,7 +157,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
+def _nothing_leaks(pytestconfig: pytest.Config) -> Iterator[None]:
     """Fail the test that leaves more than it found.
 
     What fixtures of a wider scope made before the test is found, not left. Threads that Python did not start (those of
@@ -161,7 +165,7 @@ def _nothing_leaks() -> Iterator[None]:
     """
     found = _belongings()
     yield
-    deadline = time.monotonic() + _GRACE
+    deadline = time.monotonic() + float(pytestconfig.getini("grace"))
     while left := _belongings() - found:
         if time.monotonic() > deadline:
             pytest.fail("left behind: " + "; ".join(sorted(left)), pytrace=False)

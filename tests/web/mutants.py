@@ -1,15 +1,11 @@
-"""Mistakes made on purpose in copies of the way of a request, each of which a test must notice.
+"""Mistakes made on purpose on the way of a request, each of which a test must notice.
 
-As `tests/core/mutants.py` has it, with whole copies of the package and of the tests.
-`python tests/web/mutants.py [PART OF A NAME]` tries them.
+As `tests/core/mutants.py` has it, with one test for each. `python tests/web/mutants.py [PART OF A NAME]` tries them.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +13,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # where it is run as a script
 
 from tests.core.mutants import PLAIN, read_parts, replaced_once  # noqa: E402 - as above
+from tests.trials import Trials  # noqa: E402
 
-HASTY = "DEADLINE = 1.5"  # in place of a minute: what a mutant keeps from happening is waited for in vain
+# In place of a minute, and of 15 seconds: what a mutant keeps from happening is waited for in vain.
+HASTY = "DEADLINE = 1.5"
+NO_GRACE = ("-o", "grace=1.5")
 TOO_LONG = 60.0  # seconds: a test that waits for what never comes gives up long before
 TOO_LONG_FOR_ALL = 600.0  # the same for what is sound, all in a row on a busy machine
+WORLD = ROOT / "tests/web/world.py"
+WARM_UP = ("pytest", "--collect-only", *PLAIN, "tests/web", "tests/fleet/test_sticky.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,47 +34,44 @@ class Mutant:
     old: str
     new: str
 
-    def apply(self, package: Path) -> None:
-        path = package / self.file
-        path.write_text(replaced_once(path.read_text(), self.file, self.name, self.old, self.new))
+    @property
+    def module(self) -> str:
+        return f"llamaswap_lib.{self.file.removesuffix('.py').replace('/', '.')}"
+
+    def applied(self) -> str:
+        """The file's text with the mistake in it; what it replaces must be there exactly once."""
+        source = (ROOT / "llamaswap_lib" / self.file).read_text()
+        return replaced_once(source, self.file, self.name, self.old, self.new)
 
 
 def read_mutants() -> list[Mutant]:
     return [Mutant(*parts) for parts in read_parts(ROOT / "tests/web/mutants.txt")]
 
 
-def judge(mutant: Mutant | None, tests: list[str]) -> tuple[bool, str]:
-    """Whether one of the tests fails in a copy with the mutant in it, and the last of what was said."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        ignored = shutil.ignore_patterns("e2e", "ui", "bench", "recorded")
-        for name in ("llamaswap_lib", "tests"):
-            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        if mutant is not None:
-            mutant.apply(copy / "llamaswap_lib")
-            world = copy / "tests/web/world.py"
-            world.write_text(replaced_once(world.read_text(), world.name, "hasty", "DEADLINE = 60.0", HASTY))
-        command = [sys.executable, "-m", "pytest", "-qx", *PLAIN, *(f"tests/web/{test}" for test in tests)]
-        patience = TOO_LONG_FOR_ALL if mutant is None else TOO_LONG
-        try:
-            done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=patience, check=False)
-        except subprocess.TimeoutExpired:
-            return True, "it never ended"
-        assert done.returncode in (0, 1), done.stdout + done.stderr  # anything else is no failure of a test
-        return done.returncode == 1, (done.stdout + done.stderr)[-3000:]
+def judge(trials: Trials, mutant: Mutant | None, tests: list[str]) -> tuple[bool, str]:
+    """Whether one of the tests fails with the mutant in the product, and the last of what was said."""
+    changed: dict[str, str] = {}
+    argv = ["pytest", "-qx", *PLAIN, *(f"tests/web/{test}" for test in tests)]
+    if mutant is not None:
+        hasty = replaced_once(WORLD.read_text(), WORLD.name, "hasty", "DEADLINE = 60.0", HASTY)
+        changed = {mutant.module: mutant.applied(), "tests.web.world": hasty}
+        argv += NO_GRACE
+    ended = trials.run(argv, changed, TOO_LONG_FOR_ALL if mutant is None else TOO_LONG)
+    assert ended.code in (0, 1, None), ended.said  # anything else is no failure of a test
+    return ended.code != 0, ended.said
 
 
 def main() -> int:
     part = " ".join(sys.argv[1:])
     chosen = [mutant for mutant in read_mutants() if part in mutant.name]
     alive = 0
-    for mutant in chosen:
-        is_caught, said = judge(mutant, [mutant.by])
-        alive += not is_caught
-        print(f"{'caught' if is_caught else 'ALIVE '} {mutant.name}", flush=True)
-        if len(chosen) == 1:
-            print(said)
+    with Trials(*WARM_UP) as trials:
+        for mutant in chosen:
+            is_caught, said = judge(trials, mutant, [mutant.by])
+            alive += not is_caught
+            print(f"{'caught' if is_caught else 'ALIVE '} {mutant.name}", flush=True)
+            if len(chosen) == 1:
+                print(said)
     print(f"{len(chosen) - alive} of {len(chosen)} caught")
     return 1 if alive else 0
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from tests.web.mutants import ROOT, Mutant, judge, read_mutants
+from tests.trials import Trials
+from tests.web.mutants import WARM_UP, Mutant, judge, read_mutants
 
 MUTANTS = read_mutants()
 PROMISES = {
@@ -27,13 +27,15 @@ PROMISES = {
 }
 
 
+@pytest.fixture(scope="module")
+def trials() -> Iterator[Trials]:
+    with Trials(*WARM_UP) as running:
+        yield running
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_still_fits_the_product(mutant: Mutant, tmp_path: Path) -> None:
-    path = tmp_path / mutant.file
-    path.parent.mkdir()
-    shutil.copy(ROOT / "llamaswap_lib" / mutant.file, path)
-    mutant.apply(tmp_path)
-    compile(path.read_text(), mutant.file, "exec")  # what is no Python is no mutant
+def test_each_mutant_still_fits_the_product(mutant: Mutant) -> None:
+    compile(mutant.applied(), mutant.file, "exec")  # what is no Python is no mutant
 
 
 @pytest.mark.parametrize("promise", PROMISES)
@@ -42,13 +44,13 @@ def test_each_promise_has_mutants(promise: str) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_mutant_nothing_is_noticed() -> None:
-    is_noticed, said = judge(None, sorted({mutant.by for mutant in MUTANTS}))
+def test_without_a_mutant_nothing_is_noticed(trials: Trials) -> None:
+    is_noticed, said = judge(trials, None, sorted({mutant.by for mutant in MUTANTS}))
     assert not is_noticed, said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_each_mutant_is_noticed(mutant: Mutant) -> None:
-    is_noticed, said = judge(mutant, [mutant.by])
+def test_each_mutant_is_noticed(trials: Trials, mutant: Mutant) -> None:
+    is_noticed, said = judge(trials, mutant, [mutant.by])
     assert is_noticed, said
