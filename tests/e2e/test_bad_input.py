@@ -15,28 +15,40 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 BODY = b'{"model":"m","messages":[]}'
 
 
+class Shared:
+    """One program for all tests, and how many threads it had before each of them."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.threads: list[int] = []
+
+
 @pytest.fixture(scope="module")
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """A thread that has had a job waits ten seconds for another one, so that only in the end nobody waits."""
     groups = {"all": {"swap": False, "members": ["m", "echo"]}}
     config = {**models(m=demo("--tokens-per-second", "1000"), echo=upstream()), "groups": groups}
     with Program(tmp_path_factory.mktemp("bad"), config) as running:
         assert running.chat("m", max_tokens=1).status == 200
         assert running.get("/upstream/echo/x").status == 200
-        yield running
+        shared = Shared(running)
+        yield shared
+        wait_until(lambda: running.thread_count() <= min(shared.threads), "no thread is lost")
 
 
 @pytest.fixture
-def program(_shared: Program) -> Iterator[Program]:
-    """One program for all tests; after each it works, and is as small as before."""
-    wait_until(lambda: _shared.thread_count() <= 20, "it is at rest")
-    threads, descriptors = _shared.thread_count(), _shared.descriptor_count()
-    yield _shared
-    assert _shared.chat("m", max_tokens=1).status == 200
-    assert "Traceback" not in _shared.stdout
-    assert _shared.stderr == ""
-    wait_until(lambda: _shared.thread_count() <= threads, "no thread is lost")
+def program(_shared: Shared) -> Iterator[Program]:
+    """After each test it works, and has no more open than before."""
+    program = _shared.program
+    wait_until(lambda: program.thread_count() <= 20, "it is at rest")
+    _shared.threads.append(program.thread_count())
+    descriptors = program.descriptor_count()
+    yield program
+    assert program.chat("m", max_tokens=1).status == 200
+    assert "Traceback" not in program.stdout
+    assert program.stderr == ""
     wait_until(
-        lambda: _shared.descriptor_count() <= descriptors + 2, "no descriptor is lost"
+        lambda: program.descriptor_count() <= descriptors + 2, "no descriptor is lost"
     )  # two may idle in the pool
 
 
