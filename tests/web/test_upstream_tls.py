@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from llamaswap_lib.net.tls_stream import prepared, secure, verifying_context
-from tests.web.certificates import TlsEnd, trusted_upstream
+from tests.web.certificates import TlsEnd, trusted_upstream, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, World, answers, chat, sized
 
 
@@ -25,9 +25,7 @@ class Link:
         authority = trustme.CA()
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("peer.test").configure_cert(server)
-        client = ssl.create_default_context()
-        if is_trusted:
-            authority.configure_trust(client)
+        client = trusting(authority if is_trusted else trustme.CA())
         ours, theirs = socket.socketpair()
         theirs.settimeout(DEADLINE)
         with ThreadPoolExecutor(1) as pool:
@@ -140,11 +138,11 @@ def test_wrong_certificates_are_refused_with_their_reason(make: Callable[[], Lin
 def test_one_that_does_not_shake_hands_is_given_up() -> None:
     ours, theirs = socket.socketpair()
     with theirs, pytest.raises(TimeoutError, match="handshake took too long"):
-        secure(ours, "peer.test", 0.05, prepared(ssl.create_default_context()))
+        secure(ours, "peer.test", 0.05, prepared(trusting()))
     ours, theirs = socket.socketpair()
     theirs.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     with theirs, pytest.raises(ConnectionError, match="no TLS connection: "):
-        secure(ours, "peer.test", DEADLINE, prepared(ssl.create_default_context()))
+        secure(ours, "peer.test", DEADLINE, prepared(trusting()))
 
 
 def test_everybody_else_is_verified_with_tls_1_2_at_least() -> None:
