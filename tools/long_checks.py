@@ -177,6 +177,12 @@ def examples(plan: Plan) -> Iterator[Result]:
     yield tested("", plan.run(*PYTEST, *words))
 
 
+def values(plan: Plan) -> Iterator[Result]:
+    """Every wrong value at every place of a configuration, alone"""
+    words = ("-n", "auto", "tests/config/test_wrong_values.py")
+    yield tested("", plan.run(*PYTEST, *words, env={"LLAMASWAP_WRONG_VALUES": "all"}))
+
+
 def soak(plan: Plan) -> Iterator[Result]:
     """Fifty clients over three models for ten minutes"""
     env = {"LLAMASWAP_SOAK_SECONDS": str(plan.count(600))}
@@ -303,6 +309,7 @@ STEPS: tuple[tuple[str, Callable[[Plan], Iterator[Result]]], ...] = (
     ("simulation", simulation),
     ("fuzz", fuzz),
     ("examples", examples),
+    ("values", values),
     ("soak", soak),
     ("crowds", crowds),
     ("page", page),
