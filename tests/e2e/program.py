@@ -291,8 +291,13 @@ class Program:
     def resident_bytes(self) -> int:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def measure_peak(self) -> int:
+        """The resident bytes now, from which on the peak is measured anew: other tests may have used the program."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        return self.resident_bytes()
+
     def peak_resident_bytes(self) -> int:
-        """The most it ever was."""
+        """The most it ever was, or since `measure_peak`."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) * 1024

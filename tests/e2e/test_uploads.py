@@ -88,7 +88,7 @@ def test_the_model_is_found_after_a_file_of_5_mb_in_a_form(program: Program, is_
 
 def test_200_mb_pass_in_bounded_memory(program: Program) -> None:
     upload(program, 5, is_chunked=False)
-    before = program.resident_bytes()
+    before = program.measure_peak()
     assert upload(program, 200, is_chunked=False) == expected(200)
     assert program.peak_resident_bytes() - before < 12 * MIB
     assert upload(program, 100, is_chunked=True) == expected(100)
@@ -114,7 +114,7 @@ def test_an_encoded_upload_is_sent_on_decoded(program: Program, coding: str) -> 
 
 @needs_zstd
 def test_what_comes_out_of_little_is_sent_on_or_refused_in_bounded_memory(program: Program) -> None:
-    before = program.resident_bytes()
+    before = program.measure_peak()
     size = 200 * MIB
     for coding, encoded in (("zstd", zeros(size)), ("gzip", b"".join(gzipped_zeros(size)))):
         form = program.ask(
@@ -155,7 +155,7 @@ def test_many_small_values_are_filtered_beside_other_requests_in_memory_of_their
     )
     first, second = unit.rstrip(b","), many[2 * len(unit) : 4 * len(unit)]
     wanted = b'{"list":[%b,"new",%b], "model":"real","more":{"b":[%b0]},"top_k":5}' % (first, second.rstrip(b","), many)
-    before, served = program.resident_bytes(), 0
+    before, served = program.measure_peak(), 0
     with ThreadPoolExecutor(1) as others:
         asked = others.submit(
             program.ask,
