@@ -116,6 +116,7 @@ def test_a_block_opens_its_request(watched: Watched, server: Program) -> None:
         with suppress(AssertionError):
             expect(tip).to_contain_text("/v1/chat/completions", timeout=3_000)
             chart.click(position=where)
+            expect(page).not_to_have_url(re.compile("/ui/queue"), timeout=3_000)  # else the block was gone by then
             break
     expect(page).to_have_url(f"{watched.base}/ui/activity?row=1")
 
