@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from llamaswap_lib.config.schema import Config, Model
@@ -23,8 +22,8 @@ from llamaswap_lib.core.eviction.pressure import is_near, is_pressed
 from llamaswap_lib.core.snapshot import RunView
 from llamaswap_lib.hardware.sampler import Hardware
 from llamaswap_lib.memory.devices import Measured, measured
-from llamaswap_lib.memory.files_apart import FilesApart, Look, folder_of, unseen
-from llamaswap_lib.memory.identity import digest_of
+from llamaswap_lib.memory.files_apart import FilesApart
+from llamaswap_lib.memory.identity import Digests
 from llamaswap_lib.memory.learned import Learned, file_of
 from llamaswap_lib.memory.movable import Known, movable, need_on
 from llamaswap_lib.memory.needs import need_of, seen_by
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from llamaswap_lib.memory.estimated import Estimates
 
 FREEING = 5.0  # seconds for which a driver may take to give back what a process had that has ended
-LOOK_AGAIN = 60.0  # seconds between two looks at the files of models
 PATIENCE = 10.0  # seconds from ready to the warning that nothing can measure the model
 
 
@@ -75,13 +73,11 @@ class MemoryPicture:
         self._around: Surroundings | None = None
         self._learned = Learned(warn, wall)
         self._files = files or FilesApart(warn)
+        self._digests = Digests(self._files)
         self._estimator = estimator
         self._estimates: Estimates | None = None  # until somebody goes by them
         self._estimate_for(config)
         self._file_of: Config | None = None  # the configuration that has said where the file is
-        self._digests: dict[str, str] = {}  # by model of the configuration
-        self._seen_for: tuple[Config, tuple[str, ...], frozenset[int]] | None = None  # what these were made for
-        self._look_at = 0.0
         self._runs: dict[int, Taken] = {}
         self._ended: list[Taken] = []
         self._came: dict[int, str] = {}  # runs that there were since the last reading, and their models
@@ -187,12 +183,12 @@ class MemoryPicture:
         came = {run_id: self._came.pop(run_id) for run_id in list(self._came)}  # before what runs is looked at
         hardware, details = around.hardware, list(around.runs())
         devices = measured(hardware.gpus(), hardware.machine_memory(), config.routing.memory.devices)
-        is_anew = self._look(config, tuple(devices), details, now)
+        is_anew = self._digests.look(config, tuple(devices), [detail.run.run_id for detail in details], now)
         self._note_runs(details, came, around, devices, now)
         estimates = self._estimates
         if estimates is not None and (is_anew or estimates.is_behind):
             self._estimate(estimates, config, devices, hardware)
-        needs = {name: self._need(model, self._digests[name], devices) for name, model in config.models.items()}
+        needs = {name: self._need(model, self._digests.now[name], devices) for name, model in config.models.items()}
         moves = self._movable(config, devices)
         runs_on = {detail.run.model: detail.run.gpus for detail in details}
         needs |= {name: need_on(one, runs_on.get(name, ()), devices) for name, one in moves.items()}
@@ -220,42 +216,13 @@ class MemoryPicture:
         if config.routing.router == "memory" and is_close(picture, ready, details):
             hardware.look_again()
 
-    def _look(self, config: Config, devices: tuple[str, ...], details: Collection[RunDetail], now: float) -> bool:
-        """Find the digests, where anything of them may have changed; whether that was so."""
-        seen = config, devices, frozenset(detail.run.run_id for detail in details)
-        before = self._seen_for
-        if before is not None and now < self._look_at and before[0] is config and before[1:] == seen[1:]:
-            return False
-        self._digests = self._digests_of(config.models, devices)
-        self._seen_for, self._look_at = seen, now + LOOK_AGAIN
-        return True
-
-    def _digests_of(self, models: Mapping[str, Model], devices: Collection[str]) -> dict[str, str]:
-        """By name. Where its files do not answer it is that of the last look, if all else of it is as it was then;
-        else that of a model without files.
-        """
-        folders: dict[str, list[str]] = {}
-        for name, model in models.items():
-            folders.setdefault(folder_of(model), []).append(name)
-        found, none = dict[str, str](), dict[str, str]()
-        for folder, names in folders.items():
-            read = partial(_digests_by, self._files.look, {name: models[name] for name in names}, devices)
-            found |= self._files.ask(folder, read, none)
-        rest = _digests_by(unseen, {name: model for name, model in models.items() if name not in found}, devices)
-        if rest and self._seen_for is not None:
-            config, seen, _ = self._seen_for
-            before = {name: config.models[name] for name in rest if name in config.models}
-            same = [name for name, digest in _digests_by(unseen, before, seen).items() if digest == rest[name]]
-            rest |= {name: self._digests[name] for name in same}
-        return rest | found
-
     def _estimate(
         self, estimates: Estimates, config: Config, devices: Mapping[str, Measured], hardware: Hardware
     ) -> None:
         """What those need of which nothing better is known, if anybody goes by it."""
-        estimates.begin(self._digests)
+        estimates.begin(self._digests.now)
         for name, model in config.models.items() if config.routing.router == "memory" else ():
-            digest = self._digests[name]
+            digest = self._digests.now[name]
             if not model.memory and self._learned.need(digest) is None:
                 estimates.find(digest, model, seen_by(model, devices), devices)
         if estimates.is_behind:
@@ -276,7 +243,7 @@ class MemoryPicture:
             run_id, before = detail.run.run_id, self._runs.get(detail.run.run_id)
             digest, launched = before.digest if before is not None else "", around.launched.get(run_id)
             if not digest and launched is not None:
-                digest = self._digests_of({detail.run.model: launched}, devices)[detail.run.model]
+                digest = self._digests.of({detail.run.model: launched}, devices)[detail.run.model]
             sees = detail.run.gpus or (devices if launched is None else seen_by(launched, devices))
             found[run_id] = taken(detail.run, memories.get(run_id), before, digest, devices, sees)
             if found[run_id].peaks and digest:
@@ -318,7 +285,7 @@ class MemoryPicture:
         found = {}
         for name, model in config.models.items():
             if model.gpus is not None:
-                digest = self._digests[name]
+                digest = self._digests.now[name]
                 known = Known(model.memory, self._learned.peaks(digest), self._estimated(digest))
                 if (one := movable(model.gpus, seen_by(model, devices), devices, known)) is not None:
                     found[name] = one
@@ -383,10 +350,6 @@ def is_close(picture: Memory, ready: Mapping[str, bool], details: Collection[Run
     if ready and any(device.yields for device in picture.devices.values()):
         return True
     return any(detail.in_flight for detail in details) and is_near(picture, ready)
-
-
-def _digests_by(look: Look, models: Mapping[str, Model], devices: Collection[str]) -> dict[str, str]:
-    return {name: digest_of(model, devices, look) for name, model in models.items()}
 
 
 def is_news(before: Memory, now: Memory) -> bool:
