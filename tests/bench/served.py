@@ -6,16 +6,17 @@ It imports nothing else, so that the memory of the process is that of the progra
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from llamaswap_lib.cli import main
-from llamaswap_lib.endpoints import proxied
-from llamaswap_lib.server.trace import UNTRACED
+from llamaswap_lib.runtime.put_off import put_off
 
 OFF = "off"
 
 if __name__ == "__main__":
+    put_off()  # before the imports of the rest, as in the program
     if sys.argv[1] == OFF:
-        vars(proxied)["InFlight"] = lambda *_, **__: UNTRACED
-    sys.exit(main(sys.argv[2:]))
+        untraced = import_module("llamaswap_lib.server.trace").UNTRACED
+        vars(import_module("llamaswap_lib.endpoints.proxied"))["InFlight"] = lambda *_, **__: untraced
+    sys.exit(import_module("llamaswap_lib.cli").main(sys.argv[2:]))
