@@ -104,7 +104,7 @@ def _failed(what: str, error: Exception) -> str:
 
 
 def _forget(before: Collection[str], names: Collection[str]) -> None:
-    """All that has come since, of the packages of these modules: whoever needs them next has them imported anew."""
+    """All that has come since, of the packages of these modules: who needs them next has them imported anew."""
     packages = {name.partition(".")[0] for name in names}
     for name in [name for name in sys.modules if name not in before and name.partition(".")[0] in packages]:
         module, (parent, _, last) = sys.modules.pop(name), name.rpartition(".")

@@ -2,7 +2,7 @@
 
 Above all `ssl`: OpenSSL takes 4.7 MB of memory, and `http.client` imports it whether anything is encrypted or not.
 `put_off` comes first: before anything is imported that imports these, at the start, while there is one thread. `load`
-comes before TLS is used; any thread. Whoever uses a module all the same gets it then.
+comes before TLS is used; any thread. A use without that loads the module, too.
 """
 
 from __future__ import annotations
