@@ -52,11 +52,17 @@ def test_after_a_second_in_the_queue_the_longest_idle_one_goes() -> None:
     assert [view.reason for view in story.scheduler.runs() if view.model == "B"] == [MAKES_ROOM]
 
 
-def test_the_second_counts_from_the_first_time_that_it_says_so_and_not_from_the_start_of_its_client() -> None:
+def started_beside_an_idle_one() -> Story:
+    """A is idle; a client for C is started at 10 s and has said nothing yet."""
     story = Story(together, specs=dict.fromkeys("AC", SHARES))
     serve(story, 1, "A")
     story.now = 10.0
     story.arrive(3, "C")
+    return story
+
+
+def test_the_second_counts_from_the_first_time_that_it_says_so_and_not_from_the_start_of_its_client() -> None:
+    story = started_beside_an_idle_one()
     assert story.wait_until(14.5) == []
     story.tell(RunQueued(2, "job 31, Priority"))
     assert story.wait_until(15.4) == []
@@ -65,10 +71,7 @@ def test_the_second_counts_from_the_first_time_that_it_says_so_and_not_from_the_
 
 
 def test_for_one_that_says_nothing_somebody_goes_five_seconds_after_its_start() -> None:
-    story = Story(together, specs=dict.fromkeys("AC", SHARES))
-    serve(story, 1, "A")
-    story.now = 10.0
-    story.arrive(3, "C")
+    story = started_beside_an_idle_one()
     assert story.wait_until(14.9) == []
     assert story.scheduler.next_deadline() == 15.0
     assert story.wait_until(15.0) == [ShutIfIdle((1,))]
