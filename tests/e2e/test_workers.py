@@ -16,6 +16,7 @@ from typing import Any
 
 from llamaswap_lib.workers.workers import START_TIMEOUT
 from tests.e2e.conftest import RunProgram
+from tests.e2e.freezing import freeze
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, wait_until
 from tests.e2e.talk import events
 from tests.e2e.test_events import follow
@@ -198,7 +199,7 @@ def test_a_worker_that_dies_during_a_reload_is_not_taken_for_one_that_hangs(tmp_
     with front_of_workers(tmp_path) as fleet, ThreadPoolExecutor(1) as pool:
         front = fleet.front
         pid = min(workers(front))
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         config = {"peers": fleet.peers, "selectors": {"new": {"strategy": "pin", "targets": ["box1/m"]}}}
         reload = pool.submit(front.reload, config)
         wait_until(lambda: "new" in front.get("/v1/models").text, "the parent has it")
