@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "config.sections",
         ),
         *("runtime.control", "runtime.forward_proxies", "runtime.health.watchdog", "runtime.logs.monitor"),
-        *("runtime.threads", "runtime.vital", "core.snapshot", "errors", "printable"),
+        *("runtime.threads", "runtime.vital", "runtime.wakeup", "core.snapshot", "errors", "printable"),
     ),
     # peers: what is known of them, who is asked; what looks is imported where there are any
     "fleet": (

@@ -29,10 +29,10 @@ from llamaswap_lib.net.poller import IN
 from llamaswap_lib.net.stream import prepare, probe_when_silent
 from llamaswap_lib.net.tls_stream import TlsStream, secure, verifying_context
 from llamaswap_lib.runtime.forward_proxies import ForwardProxy, is_tunnel_open
+from llamaswap_lib.runtime.wakeup import LONGEST_WAIT
 from llamaswap_lib.wire.head_cache import AnswerRecall
 
 READ_BYTES = 4_096  # of a proxy's answer
-LONGEST_CONNECT = 86_400.0  # seconds; a socket takes no more than 24 days
 PORTS = {"http": 80, "https": 443}
 
 _LOGIN = re.compile(r"//[^/]*@")
@@ -154,7 +154,7 @@ class UpstreamConnection(HTTPConnection):
 
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
         port = origin.port if way is None else way.proxy.port
-        super().__init__(host, port, timeout=min(timeouts.connect, LONGEST_CONNECT) or None)
+        super().__init__(host, port, timeout=min(timeouts.connect, LONGEST_WAIT) or None)
         self.key = key
         self.is_for_one_request = way is not None and way.is_tunnel and not origin.is_secure
         self.idle_timeout = timeouts.idle_connection or math.inf
@@ -298,7 +298,7 @@ class TlsUpstreamConnection(UpstreamConnection):
     def __init__(self, key: Key, host: str, origin: Origin, timeouts: Timeouts, way: Way | None) -> None:
         super().__init__(key, host, origin, timeouts, way)
         self._name = origin.host
-        self._handshake_timeout = min(timeouts.tls_handshake, LONGEST_CONNECT) or None
+        self._handshake_timeout = min(timeouts.tls_handshake, LONGEST_WAIT) or None
 
     def _make_ready(self) -> None:
         self.sock = secure(self.sock, self._name, self._handshake_timeout, verifying_context())

@@ -9,7 +9,7 @@ import os
 import select
 from collections.abc import Callable
 
-LONGEST_WAIT = 86_400.0  # seconds; `poll` takes no more than 24 days, and a lock no more than 292 years
+LONGEST_WAIT = 86_400.0  # seconds; `poll` and sockets take no more than 24 days, and a lock no more than 292 years
 
 
 def seconds_until(deadline: float, now: float) -> float:

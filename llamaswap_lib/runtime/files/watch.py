@@ -27,11 +27,10 @@ from llamaswap_lib.runtime.files.inotify import Inotify
 from llamaswap_lib.runtime.files.watched_paths import WatchedPaths, reason
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.vital import Failures, report
-from llamaswap_lib.runtime.wakeup import Wakeup, poll_for_input
+from llamaswap_lib.runtime.wakeup import LONGEST_WAIT, Wakeup, poll_for_input
 
 NAME = "config-watch"
 GATHERING = 0.05  # seconds from the first event until events are read: many cost no more than one
-_LONGEST_SLEEP = 86_400.0  # `poll` takes no more than 24 days
 _JOIN_TIMEOUT = 2.0
 
 
@@ -165,4 +164,4 @@ class FileWatch:
 def _poll(poll: select.poll, timeout: float) -> list[tuple[int, int]]:
     if timeout == math.inf:
         return poll.poll()
-    return poll.poll(math.ceil(max(0.0, min(timeout, _LONGEST_SLEEP)) * 1000))
+    return poll.poll(math.ceil(max(0.0, min(timeout, LONGEST_WAIT)) * 1000))
