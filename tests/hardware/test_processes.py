@@ -59,6 +59,15 @@ def remove(root: Path, pid: int) -> None:
     shutil.rmtree(root / str(pid))
 
 
+def left_by_its_parent(root: Path) -> Processes:
+    """A look has found 100, its child 101 and the child of that, 102; then 101 has ended."""
+    write(root, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
+    table = Processes(str(root))
+    assert table.trees({7: 100}) == {7: {100, 101, 102}}
+    remove(root, 101)
+    return table
+
+
 # -- who belongs to whom --
 
 
@@ -84,10 +93,7 @@ def test_a_name_with_brackets_and_blanks_misleads_nobody(tmp_path: Path) -> None
 
 
 def test_a_process_stays_with_its_run_when_its_parent_ends(tmp_path: Path) -> None:
-    write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
-    table = Processes(str(tmp_path))
-    assert table.trees({7: 100}) == {7: {100, 101, 102}}
-    remove(tmp_path, 101)
+    table = left_by_its_parent(tmp_path)
     write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
     assert table.trees({7: 100}) == {7: {100, 102}}
 
@@ -102,20 +108,14 @@ def test_a_pid_that_is_used_again_is_another_process(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_the_kernel_makes_anew_is_of_the_same_process(tmp_path: Path) -> None:
-    write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
-    table = Processes(str(tmp_path))
-    assert table.trees({7: 100}) == {7: {100, 101, 102}}
-    remove(tmp_path, 101)
+    table = left_by_its_parent(tmp_path)
     (tmp_path / "102").rename(tmp_path / KEPT)  # as where memory is short
     write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
     assert table.trees({7: 100}) == {7: {100, 102}}
 
 
 def test_a_look_for_which_there_is_no_descriptor_changes_nothing(tmp_path: Path) -> None:
-    write(tmp_path, {**process(100, 1, 100), **process(101, 100, 101), **process(102, 101, 102)})
-    table = Processes(str(tmp_path))
-    assert table.trees({7: 100}) == {7: {100, 101, 102}}
-    remove(tmp_path, 101)
+    table = left_by_its_parent(tmp_path)
     write(tmp_path, {"102/stat": stat_line(102, 1, 102)})
     with no_descriptor_left():
         assert table.trees({7: 100}) == {7: {100, 101, 102}}
