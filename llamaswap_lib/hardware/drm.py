@@ -103,14 +103,14 @@ class Drm:
 
     def _by_fdinfo(self, pids: Collection[int]) -> dict[str, Held]:
         clients, found = clients_of(pids, self._proc), dict[str, Held]()
-        is_any_closed = any(files.is_closed(f"{self._proc}/{pid}/fd") for pid in pids)
         for card in self._cards:
             sizes = [_size_of(client, card) for client in clients if client.pci == card.pci]
             if sizes:
                 told = [size for size in sizes if size is not None]
                 found[card.pci] = Held(sum(told) if told else None, "fdinfo")
-            elif is_any_closed:
-                found[card.pci] = UNREADABLE
+        unseen = [card.pci for card in self._cards if card.pci not in found]
+        if unseen and any(files.is_closed(f"{self._proc}/{pid}/fd") for pid in pids):
+            found |= dict.fromkeys(unseen, UNREADABLE)
         return found
 
     def _by_kfd(self, pids: Collection[int]) -> dict[str, int]:
