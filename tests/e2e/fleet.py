@@ -95,10 +95,11 @@ class Fleet:
         wait_until(lambda: self.peer(name)["up"] is is_up, f"{name} is {'in' if is_up else 'out'}")
 
     def await_running(self, name: str, model: str) -> None:
-        """Until the front knows that the model is ready there."""
+        """Until the front knows that the model is ready there, and that its last request has ended."""
 
         def is_ready() -> bool:
-            return any(row["model"] == model and row["state"] == "ready" for row in self.peer(name)["models"])
+            known = {row["model"]: (row["state"], row["in_flight"]) for row in self.peer(name)["models"]}
+            return known.get(model) == ("ready", 0)
 
         wait_until(is_ready, f"{model} is ready on {name}")
 
