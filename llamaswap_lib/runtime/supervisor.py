@@ -199,7 +199,7 @@ class WatchdogFeeder:
         self._supervisor = supervisor
         self._checks = checks
         self._on_error = on_error
-        self._hanging = ""  # the thread that was reported last
+        self._reported = ""  # of this hang, last
         self._pause = (supervisor.watchdog_seconds or 0.0) / 3  # and as long for all checks together
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._feed, name="watchdog", daemon=True)
@@ -221,20 +221,20 @@ class WatchdogFeeder:
 
     def _feed(self) -> None:
         while not self._ending.is_set():
-            hanging = self._find_hanging()
-            if not hanging:
+            told = self._find_hanging()
+            if not told:
                 self._supervisor.feed_watchdog()
-            elif hanging != self._hanging:  # reported once
-                self._on_error(f"thread {hanging} does not answer, so the watchdog is not fed; {_place_of(hanging)}")
-            self._hanging = hanging
+            elif told != self._reported:  # once for each place where it hangs
+                self._on_error(told)
+            self._reported = told
             self._ending.wait(self._pause)
 
     def _find_hanging(self) -> str:
-        """The name of a thread that has not answered in time, or ''."""
+        """Which thread has not answered in time, and where it is; '' if each has."""
         deadline = time.monotonic() + self._pause
         for name, check in self._checks.items():
             if not check(max(0.0, deadline - time.monotonic())):
-                return name
+                return f"thread {name} does not answer, so the watchdog is not fed; {_place_of(name)}"
         return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import threading
 import time
@@ -239,6 +240,32 @@ def test_one_part_that_hangs_stops_the_watchdog_messages(tmp_path: Path, which: 
         assert drain(ear) == 0
         watchdog.close()
         assert errors == [f"thread {which} does not answer, so the watchdog is not fed; there is none"]
+
+
+def test_where_a_thread_hangs_is_told_anew_where_it_has_gone_on_to_hang_elsewhere(tmp_path: Path) -> None:
+    first, second, told_of = threading.Event(), threading.Event(), queue.Queue[str]()
+
+    def hangs_first() -> None:
+        assert first.wait(DEADLINE)
+
+    def hangs_then() -> None:
+        assert second.wait(DEADLINE)
+
+    def work() -> None:
+        hangs_first()
+        hangs_then()
+
+    hanging = threading.Thread(target=work, name="loop")
+    hanging.start()
+    with listening(str(tmp_path / "s")), told(str(tmp_path / "s"), 0.03) as supervisor:
+        watchdog = WatchdogFeeder(supervisor, {"loop": lambda _: False}, told_of.put)
+        watchdog.start()
+        for place, gate in (("in hangs_first", first), ("in hangs_then", second)):
+            while place not in told_of.get(timeout=DEADLINE):
+                pass
+            gate.set()
+        watchdog.close()
+    hanging.join()
 
 
 def drain(ear: socket.socket) -> int:
