@@ -89,12 +89,12 @@ def turns_in_a_while(poller: CountingPoller) -> int:
 
 @pytest.mark.parametrize("with_tls", [False, True])
 def test_the_loop_rests_after_an_answer_that_was_whole_before_the_request_was(with_tls: bool) -> None:
-    is_seen, go_on = threading.Event(), threading.Event()
+    has_begun, is_seen, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
         head = peer.read_until(b"\r\n\r\n")
         peer.send(OK[:-1])
-        threading.Event().wait(0.05)  # so that the rest is no part of what comes with the head
+        assert has_begun.wait(DEADLINE)  # so that the rest is no part of what comes with the head
         peer.send(OK[-1:])
         read_all(peer, head)
         peer.read_message()
@@ -106,7 +106,9 @@ def test_the_loop_rests_after_an_answer_that_was_whole_before_the_request_was(wi
     context = trusted_upstream() if with_tls else None
     with World(script, upstream_context=context, poller=lambda: poller) as world, world.connect() as client:
         client.send(chat(BODY))
-        assert client.read_message()[1] == b"ok"
+        client.read_until(b"\r\n\r\no")
+        has_begun.set()
+        assert client.read(1) == b"k"
         wait_until(lambda: world.app.pool.idle_count(1) == 1)
         assert turns_in_a_while(poller) < 20
         client.send(chat())
