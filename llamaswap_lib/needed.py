@@ -52,6 +52,15 @@ PARTS = (
 )
 
 
+def bring_tls(config: Config) -> None:
+    """Have OpenSSL there, if the configuration needs it. Raises ConfigError where that cannot be."""
+    if _speaks_tls(config):
+        try:
+            load()
+        except Exception as error:
+            raise ConfigError(_failed("TLS", error)) from error
+
+
 class Needed:
     """What has been imported for configurations so far."""
 
@@ -69,11 +78,7 @@ class Needed:
             missing = [name for name in part.modules if name not in sys.modules]
             if missing and part.is_needed_by(config):
                 self._import(part.what, missing)
-        if _speaks_tls(config):
-            try:
-                load()
-            except Exception as error:
-                raise ConfigError(_failed("TLS", error)) from error
+        bring_tls(config)
 
     def _import(self, what: str, names: Collection[str]) -> None:
         before = set(sys.modules)

@@ -43,6 +43,8 @@ sys.path[:1] = filter(None, sys.path[:1])  # no modules from the folder that we 
 import json, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = json.loads(sys.argv[1])[0]
+from llamaswap_lib.runtime.put_off import put_off
+put_off()
 from llamaswap_lib.workers.worker import main
 main(sys.argv[1])
 """

@@ -35,6 +35,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.core.scheduler import Scheduler
 from llamaswap_lib.errors import ConfigError
 from llamaswap_lib.fleet.peers import Peers
+from llamaswap_lib.needed import bring_tls
 from llamaswap_lib.net.loop import Loop
 from llamaswap_lib.proxy.pool import Pool
 from llamaswap_lib.routing.profiles import Activation, Profiles
@@ -85,6 +86,7 @@ class Worker:
     def __init__(self, begin: Begin, words: Words, link: Link) -> None:
         """Built and not started; raises OSError and ConfigError."""
         config, self._begin, self._link = begin.in_force.config, begin, link
+        bring_tls(config)
         self.logs = logs = Logs(level=config.log_level, time_format=config.log_time_format, to_stdout="proxy")
         log = logs.log
         self.loop = loop = Loop(on_error=log.error, on_slow=log.warn)
@@ -216,6 +218,8 @@ class Worker:
     def _change(self, in_force: InForce) -> None:
         """Have requests that begin from now on go by this."""
         config = in_force.config
+        with suppress(ConfigError):  # there is no memory at the moment: its first use loads it
+            bring_tls(config)
         app = self._latest.app.with_config(config, limits_of(config))
         app.peers.change(config)
         app.take_over()

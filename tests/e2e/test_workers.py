@@ -14,6 +14,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llamaswap_lib.workers.workers import START_TIMEOUT
 from tests.e2e.conftest import RunProgram
 from tests.e2e.freezing import freeze
@@ -370,3 +372,18 @@ def test_of_a_request_that_is_refused_the_same_is_kept_as_by_one_process(tmp_pat
     several = what_is_kept_of_refused(tmp_path / "several", "-workers", str(COUNT))
     assert one == several
     assert one[2]
+
+
+def has_openssl(pid: int) -> bool:
+    return "/_ssl." in Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has loaded is read in /proc")
+def test_openssl_is_loaded_once_a_peer_is_asked_over_tls(tmp_path: Path) -> None:
+    peers = {"box": {"proxy": "http://127.0.0.1:9", "models": ["m"]}}
+    with Program(tmp_path, {"peers": peers}, flags=("-workers", str(COUNT))) as front:
+        await_workers(front)
+        processes = {front.process.pid, *workers(front)}
+        assert [has_openssl(pid) for pid in processes] == [False] * (1 + COUNT)
+        front.reload({"peers": {**peers, "safe": {"proxy": "https://127.0.0.1:9", "models": ["s"]}}})
+        assert [has_openssl(pid) for pid in processes] == [True] * (1 + COUNT)
