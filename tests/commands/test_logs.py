@@ -31,15 +31,19 @@ def test_without_a_name_it_shows_what_the_server_shows_and_ends(serve: Serve) ->
         ended = shell.run("logs")
         assert (ended.code, ended.err) == (0, "")
         assert "[INFO] small: starting\n" in ended.out
-        assert ended.out == shell.program.get("/logs").text
+        assert shell.program.get("/logs").text.startswith(ended.out)  # a busy machine is told of at any moment
 
 
 def test_each_line_of_several_logs_has_a_name_in_front(serve: Serve) -> None:
     with serve() as shell:
-        shell.program.chat("small")
         said = re.compile(r"tiny  \| POST /v1/chat/completions 200.*\nproxy \| \[INFO\] Request.*\n")
-        # What the model prints is read a moment after its answer.
-        wait_until(lambda: said.fullmatch(shell.run("logs", "tiny", "proxy", "-n", "1").out) is not None, "both lines")
+
+        def are_last() -> bool:
+            """What the model prints is read a moment after its answer, and a busy machine is told of at any moment."""
+            shell.program.chat("small")
+            return said.fullmatch(shell.run("logs", "tiny", "proxy", "-n", "1").out) is not None
+
+        wait_until(are_last, "both lines")
 
 
 def test_lines_are_searched_before_the_last_of_them_are_taken(serve: Serve) -> None:
