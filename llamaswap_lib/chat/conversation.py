@@ -71,12 +71,13 @@ class Conversation:
 
     def save(self, path: Path) -> None:
         """Write it, for its user alone; a file that is no saved chat is left as it is. Raises Unusable."""
-        if path.exists():
-            _read_saved(path)
         saved = {"format": FORMAT, "model": self.model, "system": self.system, "messages": self.messages}
+        text = json.dumps(saved, ensure_ascii=False, indent=1).encode("utf-8", "backslashreplace")  # half a character
         try:
+            if path.exists():
+                _read_saved(path)
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
-            path.write_text(json.dumps(saved, ensure_ascii=False, indent=1), encoding="utf-8")
+            path.write_bytes(text)
         except OSError as error:
             raise Unusable(f"{path} cannot be written: {error.strerror}") from None
 

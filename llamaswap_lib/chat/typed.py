@@ -35,7 +35,7 @@ def question(text: str) -> Question:
         if not told.lower().endswith(PICTURES):
             return match[0]
         path = expanded(told)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where it may not look
             missing.append(told)
             return match[0]
         images.append(path)

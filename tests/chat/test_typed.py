@@ -51,3 +51,8 @@ def test_what_is_no_picture_stays(tmp_path: Path) -> None:
     assert question(text) == (text, [], [])
     missing = question("What is /nowhere/a.png")
     assert (missing.text, missing.missing) == ("What is /nowhere/a.png", ["/nowhere/a.png"])
+
+
+def test_a_picture_that_cannot_be_looked_for_is_missing() -> None:
+    path = f"/{'a' * 300}.png"  # a name that no file has
+    assert question(f"What is {path}").missing == [path]
