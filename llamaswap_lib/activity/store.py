@@ -190,7 +190,8 @@ class Store:
         """Do a bit of what is to be done besides; seconds until there is more of it, None for never."""
         self._try_file()
         if self._file is None:
-            return None if self._settings.path is None else max(0.0, self._next_try - self._clock())
+            is_tried = self._settings.path is not None and not self._has_left
+            return max(0.0, self._next_try - self._clock()) if is_tried else None
         try:
             rest = self._remove_some(self._file)
             if self._file.is_clean or self._file.clean():

@@ -16,7 +16,7 @@ from llamaswap_lib.activity.journal import Journal, JournalSettings
 from llamaswap_lib.activity.query import read_query
 from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import COLUMNS, Row, row_of_values, rows_of_table
-from llamaswap_lib.activity.store import StoreSettings
+from llamaswap_lib.activity.store import Store, StoreSettings
 from tests.activity.rows import DEADLINE, record, row
 
 KEPT = 1 << 20
@@ -184,3 +184,16 @@ def test_rows_that_a_worker_makes_go_to_who_has_taken_over_from_its_parent(path:
             parent.take_all([row(model="b")], [None])
             assert parent._writer.flush(DEADLINE)
             assert models_of(new) == [(2, "b", False), (1, "a", True)]
+
+
+def test_a_store_whose_file_another_process_has_rests_until_it_comes_back(tmp_path: Path) -> None:
+    store = Store(StoreSettings(tmp_path / "rows.db"))
+    store.open()
+    try:
+        store.write([row()])
+        store.leave()
+        assert store.tend() is None
+        store.come_back()
+        assert [one.id for one in store.write([row()])] == [2]
+    finally:
+        store.close()
