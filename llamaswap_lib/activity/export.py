@@ -104,11 +104,11 @@ def described(row: Row, *, has_capture: bool) -> dict[str, Any]:
 def pieces_of(store: Store, query: Query, has_capture: HasCapture) -> Iterator[bytes]:
     """The rows of a query in its format, `page` and `limit` left aside; raises ServiceUnavailable."""
     lines = _csv_lines if query.format == "csv" else _json_lines
-    if query.format == "csv":
-        yield f"{_HEADER}\r\n".encode()
     filter_ = query.filter
     with store.reading() as connection:
         (newest,) = connection.execute("SELECT ifnull(max(id), 0) FROM requests").fetchone()
+    if query.format == "csv":
+        yield f"{_HEADER}\r\n".encode()
     filter_ = filter_._replace(max_id=newest if filter_.max_id is None else min(newest, filter_.max_id))
     while True:
         way = "DESC" if query.is_descending else "ASC"

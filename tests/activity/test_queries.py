@@ -24,7 +24,7 @@ from llamaswap_lib.activity.row import Row
 from llamaswap_lib.activity.series import Span, read_span, series_of
 from llamaswap_lib.activity.stats import stats_of
 from llamaswap_lib.activity.store import Store, StoreSettings
-from llamaswap_lib.errors import BadRequest
+from llamaswap_lib.errors import BadRequest, ServiceUnavailable
 from tests.activity.rows import BEGIN, row
 
 MODELS, PATHS = ("a", "b%c", "Gemma_3", "x\0after"), ("/v1/x", "/v1/y_z")
@@ -380,6 +380,14 @@ def test_an_export_has_every_row_once_and_is_read_in_pieces() -> None:
         ]
         assert ascending == [*range(1, 251)]
         assert exported(store, "format=jsonl&model=unknown") == b""
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_export_that_cannot_be_read_says_so_before_anything_else(form: str) -> None:
+    with filled([row()]) as store:
+        store.close()
+        with pytest.raises(ServiceUnavailable):
+            next(pieces_of(store, read_query(f"format={form}"), lambda _: False))
 
 
 def test_a_line_of_json_is_the_row_as_a_page_has_it() -> None:
