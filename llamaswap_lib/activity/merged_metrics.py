@@ -18,13 +18,16 @@ def merged(texts: Mapping[str, str]) -> list[Family]:
     """The families of all texts, which are given by model."""
     families: dict[str, Family] = {}
     seen: set[tuple[str, str, Labels]] = set()
+    owners: dict[str, str] = {}  # name of a sample -> that of its family
     for model, text in sorted(texts.items()):
         for family in read(text).values():
             if family.name.startswith(OURS):
                 continue
             whole = families.setdefault(family.name, Family(family.name, family.kind, family.help))
-            if whole.kind != family.kind:
+            names = {f"{family.name}{sample.suffix}" for sample in family.samples}
+            if whole.kind != family.kind or any(owners.get(name, family.name) != family.name for name in names):
                 continue
+            owners.update(dict.fromkeys(names, family.name))
             for sample in _of_model(model, family):
                 key = (family.name, sample.suffix, sample.labels)
                 if key not in seen:

@@ -347,6 +347,22 @@ def test_what_cannot_be_merged_is_left_out_or_renamed() -> None:
     assert list(parse_open(text))  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("x_total", "# TYPE x counter\nx_total 1\n"),
+        ("x_count", '# TYPE x histogram\nx_bucket{le="+Inf"} 1\nx_count 1\nx_sum 1\n'),
+    ],
+)
+def test_a_name_that_two_families_have_is_that_of_the_first_model(name: str, typed: str) -> None:
+    for is_typed_first in (True, False):
+        texts = {"a": typed, "b": f"{name} 5\n"} if is_typed_first else {"a": f"{name} 5\n", "b": typed}
+        text = written(merged(texts), is_open=True).decode()
+        assert list(parse_open(text))  # type: ignore[no-untyped-call]
+        assert lines(text.encode()) >= {f'{name}{{model="a"}} {1.0 if is_typed_first else 5.0}'}
+        assert 'model="b"' not in text
+
+
 @pytest.mark.parametrize("labels", ['a="b",a="c"', 'model="x",exported_model="y"', '__name__="y"'])
 def test_a_sample_that_would_cost_all_others_is_left_out(labels: str) -> None:
     text = written(merged({"m": f'x{{{labels}}} 1\nx{{a="b"}} 2\n'}), is_open=True).decode()
