@@ -138,7 +138,7 @@ def read(text: str) -> dict[str, Family]:
     for name, told in comments["TYPE"].items():
         kind = told.strip() if told.strip() in KINDS else "unknown"
         short = name.removesuffix("_total") if kind == "counter" else name
-        families[short] = Family(short, kind, comments["HELP"].get(name, ""))
+        families[short] = Family(short, kind, _unescaped(comments["HELP"].get(name, "")))
     for name, labels, value in samples:
         family, suffix = _family_of(families, name)
         family.samples.append(Sample(suffix, labels, value))
@@ -158,4 +158,8 @@ def _family_of(families: dict[str, Family], name: str) -> tuple[Family, str]:
 
 
 def _read_labels(text: str) -> Labels:
-    return tuple((name, _unescape(lambda found: _ESCAPES[found[0]], value)) for name, value in _find_labels(text))
+    return tuple((name, _unescaped(value)) for name, value in _find_labels(text))
+
+
+def _unescaped(text: str) -> str:
+    return _unescape(lambda found: _ESCAPES[found[0]], text)

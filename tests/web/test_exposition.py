@@ -50,6 +50,7 @@ def test_others_read_what_is_written() -> None:
         text = written(FAMILIES, is_open=is_open).decode()
         assert theirs(parse(text)) == flat(FAMILIES)
         assert flat([*read(text).values()]) == flat(FAMILIES)
+        assert {family.help for family in read(text).values()} == {family.help for family in FAMILIES if family.samples}
         assert text.count("# TYPE ") == text.count("# HELP ") == 4
         assert text.endswith("# EOF\n") == is_open
 
