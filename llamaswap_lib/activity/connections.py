@@ -71,8 +71,8 @@ class Readers:
     def borrow(self) -> Iterator[sqlite3.Connection]:
         """A connection for one block; raises ServiceUnavailable there, too, for an error of the database."""
         with self._guard:
-            file, memory = self._file, self._memory
-            connection = self._idle.pop() if self._idle else None
+            file, memory, idle = self._file, self._memory, self._idle
+            connection = idle.pop() if idle else None
         if file is None and memory is None:
             raise ServiceUnavailable("the store of activity is not open")
         try:
@@ -96,11 +96,12 @@ class Readers:
             if connection is not None:
                 connection.close()
             raise
-        self._give_back(connection, file)
+        self._give_back(connection, idle)
 
-    def _give_back(self, connection: sqlite3.Connection, file: Path) -> None:
+    def _give_back(self, connection: sqlite3.Connection, idle: list[sqlite3.Connection]) -> None:
+        """`idle` are those of the file that it reads: there may be another one of the same name now."""
         with self._guard:
-            if file == self._file and len(self._idle) < MOST_KEPT:
-                self._idle.append(connection)
+            if idle is self._idle and len(idle) < MOST_KEPT:
+                idle.append(connection)
                 return
         connection.close()

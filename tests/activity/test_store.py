@@ -269,6 +269,17 @@ def test_a_file_that_is_removed_or_replaced_meanwhile_is_left_for_the_one_that_i
     assert world.others == [3]
 
 
+def test_who_reads_a_file_that_is_removed_meanwhile_leaves_no_connection_to_it(world: World) -> None:
+    world.write("before")
+    with world.store.reading() as connection:
+        assert len(select_rows(connection, "")) == 1
+        world.path.unlink()
+        world.write("meanwhile")
+        world.now += 1.0
+        world.write("after")
+    assert world.shown() == [(2, "meanwhile"), (3, "after")]
+
+
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(world: World) -> None:
     world.write("before")
     world.store.close()
