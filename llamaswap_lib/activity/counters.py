@@ -128,7 +128,7 @@ class Counters:
         )
         self._runs: dict[int, RunView] = {}  # as they were told of last
         self._stopping: dict[int, tuple[str, float]] = {}  # its model, and since when, by run
-        self._tries: dict[str, int] = {}  # that failed in a row, by model
+        self._tries: dict[str, int] | None = None  # that failed in a row, by model; None before anything was told
         self._for_room: frozenset[str] = frozenset()  # models that are to go for memory
 
     # -- the activity writer's thread --
@@ -173,6 +173,9 @@ class Counters:
         now = self._clock()
         with self._lock:
             before, self._runs = self._runs, {run.run_id: run for run in runs}
+            before_tries, self._tries = self._tries, dict(tries)
+            if before_tries is None:  # what there was before this process, another one has counted
+                return
             for run in runs:
                 known = before.get(run.run_id)
                 if run.ready_at is not None and (known is None or known.ready_at is None):
@@ -184,7 +187,6 @@ class Counters:
                 if run_id not in self._runs:
                     self._stops.add(model, max(0.0, now - since))
                     del self._stopping[run_id]
-            before_tries, self._tries = self._tries, dict(tries)
             for model, count in self._tries.items():
                 self._failures[model] += max(0, count - before_tries.get(model, 0))
 

@@ -164,6 +164,16 @@ def test_a_model_that_is_put_to_sleep_is_counted_apart_from_those_that_are_told_
     }
 
 
+def test_what_another_process_has_left_is_not_counted_again() -> None:
+    counted = counters()
+    for _ in range(2):
+        counted.note_runs((run_view("ready", 93.5),), [("b", 2)])
+    assert values(counted, "llamaswap_load_duration_seconds", "_count") == {}
+    assert values(counted, "llamaswap_start_failures", "_total") == {}
+    counted.note_runs((), [("b", 3)])
+    assert values(counted, "llamaswap_start_failures", "_total") == {"b": 1}
+
+
 def test_one_that_was_falling_asleep_when_another_process_took_over_is_not_counted_again() -> None:
     counted = counters()
     counted.note_runs((run_view("falling asleep", 93.5),), ())
