@@ -144,7 +144,7 @@ class _Models(_State):
 
     def __init__(self, app: App, note_news: Callable[[], None]) -> None:
         super().__init__(app, note_news)
-        self._rows = self._without_clock(status_rows(app))
+        self._rows, self._ui = self._without_clock(status_rows(app)), _describe_ui(app)
 
     def first(self) -> Sequence[Callable[[], bytes]]:
         app = self._latest.app
@@ -154,6 +154,9 @@ class _Models(_State):
     def news(self) -> Iterator[bytes]:
         topics = self._follower.take()
         if Topic.PROFILE in topics:
+            ui, self._ui = self._ui, _describe_ui(self._latest.app)
+            if self._ui != ui:
+                yield message("uiConfig", self._ui)
             yield self._profile()
         if topics & {Topic.RUNS, Topic.PROFILE}:
             rows = status_rows(self._latest.app)
@@ -162,7 +165,8 @@ class _Models(_State):
                 yield message("modelStatus", rows)
 
     def _event(self) -> bytes:
-        return self._profile() + message("modelStatus", status_rows(self._latest.app))
+        app = self._latest.app
+        return message("uiConfig", _describe_ui(app)) + self._profile() + message("modelStatus", status_rows(app))
 
     def _profile(self) -> bytes:
         return message("profileChanged", {"active": self._latest.app.profiles.active})

@@ -66,6 +66,16 @@ def test_the_start_and_the_headers_as_httpx_sees_them(run_program: RunProgram) -
         assert program.states() == {}
 
 
+def test_a_section_ui_that_a_reload_changes_is_told(run_program: RunProgram) -> None:
+    config = models(a=demo())
+    with run_program(config) as program:
+        wire, events = follow(program)
+        with wire:
+            events.start()
+            program.reload({**config, "ui": {"activity": {"session_id": ["X-Mine"]}}})
+            assert events.next_of("uiConfig") == {"activity": {"session_id": ["X-Mine"]}}
+
+
 def test_a_swap_is_seen_from_state_to_state_with_the_logs(run_program: RunProgram, tmp_path: Path) -> None:
     def gate(name: str) -> Path:
         return tmp_path / name
