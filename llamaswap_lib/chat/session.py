@@ -55,8 +55,8 @@ class Chat:
     def ask(self, text: str) -> None:
         """Ask the question, and show the answer."""
         asked = question(text)
-        for name in asked.missing:
-            self.remark(f"no such file: {name}; it is sent as text")
+        for missing in asked.remarks():
+            self.remark(missing)
         try:
             images = [image_url(path) for path in asked.images]
         except Unusable as error:

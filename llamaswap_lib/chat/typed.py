@@ -25,6 +25,10 @@ class Question(NamedTuple):
     images: list[Path]
     missing: list[str]
 
+    def remarks(self) -> list[str]:
+        """What is to be said of those that are missing."""
+        return [f"no such file: {name}; it is sent as text" for name in self.missing]
+
 
 def question(text: str) -> Question:
     """The text without the paths of its pictures."""

@@ -21,6 +21,7 @@ from llamaswap_lib.client.connection import Server
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
+from llamaswap_lib.printable import printable
 
 PROMPT = ">>> "
 NOTES = """Into a pipe goes the answer alone. In a terminal the wait for the model is shown, reasoning is faint, and
@@ -68,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
     conversation = Conversation(options.model, options.system)
     asked = _asked(options)
     if asked is not None:
+        for missing in asked.remarks():
+            Terminal(sys.stderr).line(printable(missing), Style.QUIET)
         conversation.ask(asked.text, [*_images(options.image), *_images(asked.images)])
         return _one_question(server, conversation, options)
     if options.json:

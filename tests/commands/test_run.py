@@ -122,6 +122,8 @@ def test_pictures_go_with_the_question(serve: Serve, tmp_path: Path) -> None:
             assert message["content"][1]["image_url"]["url"].startswith("data:image/png;base64,")
         assert "expected a picture" in shell.run("run", "m", "x", "--image", str(text)).err
         assert "cannot be read" in shell.run("run", "m", "x", "--image", "/nowhere.png").err
+        missing = shell.run("run", "m", "What is on /nowhere.png")
+        assert (missing.code, missing.err) == (0, "no such file: /nowhere.png; it is sent as text\n")
 
 
 def test_text_on_stdin_is_not_searched_for_pictures(serve: Serve, tmp_path: Path) -> None:
