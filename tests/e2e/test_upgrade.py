@@ -25,28 +25,11 @@ from llamaswap_lib.upgrade.child import why_impossible
 from tests.e2e.conftest import RunProgram
 from tests.e2e.gates import loads_until
 from tests.e2e.held import Held
-from tests.e2e.installed import Installed
+from tests.e2e.installed import PLACES, Installed, Still
 from tests.e2e.program import COMMAND, DEADLINE, HELLO, Program, demo, environment, models, python, wait_until
 from tests.e2e.service import NotifySocket
 
 pytestmark = pytest.mark.skipif(why_impossible() != "", reason="needs Linux")
-
-# What stands at the end of a file of the new version, and has it stand still at a place, with its id in a file.
-STAND_STILL = """
-import os, pathlib
-def _still(function):
-    def stand_still(*arguments):
-        pathlib.Path({mark!r}).write_text(str(os.getpid()))
-        open({fifo!r}).read()
-        return function(*arguments)
-    return stand_still
-{what} = _still({what})
-"""
-PLACES = {
-    "it has not read its configuration": ("main.py", "serve"),
-    "it is about to take what runs": ("handing_over.py", "Taker.take"),
-    "it has taken what runs, and is not ready": ("upgrade/taking.py", "Predecessor.commit"),
-}
 
 
 @pytest.fixture
@@ -59,24 +42,6 @@ def installed(tmp_path: Path) -> Installed:
 @pytest.fixture
 def held(tmp_path: Path) -> Held:
     return Held(tmp_path)
-
-
-class Still:
-    """A new version that stands still at a place."""
-
-    def __init__(self, folder: Path, installed: Installed, where: str) -> None:
-        self._mark, self._fifo = folder / "mark", folder / "fifo"
-        os.mkfifo(self._fifo)
-        module, what = PLACES[where]
-        installed.append(module, STAND_STILL.format(mark=str(self._mark), fifo=str(self._fifo), what=what))
-
-    def pid(self) -> int:
-        """Of the process that stands there."""
-        wait_until(lambda: self._mark.exists() and self._mark.read_text() != "", "it stands still")
-        return int(self._mark.read_text())
-
-    def go_on(self) -> None:
-        self._fifo.open("w").close()
 
 
 # -- who asks and waits --
