@@ -30,8 +30,8 @@ END_PATIENCE = 15.0  # seconds for the end of a process without requests: idle T
 BRIEF_PATIENCE = 2.0  # the same for one with requests, which may be the one that has asked for the upgrade
 FREEZE_TIMEOUT = 5.0  # seconds for what is in progress to come to a rest
 # Kinds of messages, besides News. From a parent of workers: `OWN` is a request for the parent itself. At `SERVING` the
-# new process accepts, by its workers if it has some.
-CONTROLLER, CONNECTION, ROW, OWN, SERVING = "controller", "connection", "row", "own", "serving"
+# new process accepts, by its workers if it has some. `RELOAD`: the files have to be read again.
+CONTROLLER, CONNECTION, ROW, OWN, SERVING, RELOAD = "controller", "connection", "row", "own", "serving", "reload"
 
 
 class ClientProcesses(Protocol):
@@ -90,6 +90,7 @@ class Giver:
         return END_PATIENCE if is_ending else BRIEF_PATIENCE
 
     def spawn(self) -> Child:
+        self._estate.reloader.note_reader()
         more = self._estate.guardian.heir_environment()
         return Child(self._start, self._serving.server.socket, more, self._serving.logs.log.warn)
 
@@ -136,7 +137,7 @@ class Giver:
         serving.latest.app.memory.leave_file()
         serving.supervisor.hand_over(pid)
         serving.journal.hand_on(lambda row, capture: link.send({"kind": ROW, "row": row, "capture": capture}))
-        estate.reloader.close()
+        estate.reloader.close(lambda: link.send({"kind": RELOAD}))
         estate.reloader.let_go()
 
         def give(kind: str, client_ip: str, descriptors: Sequence[int]) -> None:
@@ -242,6 +243,8 @@ class Taker:
             workers.take_client(message["client"], *descriptors)
         elif message["kind"] == OWN and workers is not None:
             workers.take_connection(message["client"], *descriptors)
+        elif message["kind"] == RELOAD:
+            self._estate.reloader.request("asked for during the upgrade")
         elif message["kind"] == ROW:
             serving.journal.take(message["row"], message["capture"])
 

@@ -76,10 +76,12 @@ class Reloader:
         self._refuse = refuse
         self._needed = needed
         self._turn = threading.Lock()  # held by the one reload that is done
-        self._guard = threading.Lock()  # protects the three below
+        self._guard = threading.Lock()  # protects the five below
         self._wanted = ""  # why another one is to be done; '' if none is
         self._is_at_work = False
         self._is_closed = False
+        self._was_asked = False  # since another process has begun to read the files
+        self._pass_on: Callable[[], object] = lambda: None  # to a process that serves in place of this one
         self._policy = standing.config.routing.policy  # as it was read last, of use or not
         self.before_reading: Callable[[], None] = lambda: None
         self.after_reading: Callable[[Sequence[Path]], None] = lambda _: None  # it is given the files
@@ -111,6 +113,7 @@ class Reloader:
 
     def request(self, cause: str) -> None:
         """Have it done soon, on a thread of its own; what is asked for meanwhile is done once, after that."""
+        self._note_asked()
         with self._guard:
             self._wanted = cause
             if self._is_at_work or self._is_closed:
@@ -129,6 +132,7 @@ class Reloader:
         Raises ConfigError for a configuration that cannot be used, Conflict where another reload has not ended after
         `patience` seconds (-1: it is waited for), and ServiceUnavailable at the end of the program.
         """
+        self._note_asked()
         self.hold(patience)
         try:
             return self._reload(cause)
@@ -165,10 +169,25 @@ class Reloader:
         """Those that have been asked for meanwhile are done now."""
         self._turn.release()
 
-    def close(self) -> None:
-        """Begin nothing more; a reload whose files are still being read changes nothing."""
+    def note_reader(self) -> None:
+        """Another process, which may serve in place of this one, begins to read the files now."""
         with self._guard:
-            self._is_closed = True
+            self._was_asked = False
+
+    def _note_asked(self) -> None:
+        with self._guard:
+            self._was_asked, pass_on = True, self._pass_on
+        pass_on()
+
+    def close(self, pass_on: Callable[[], object] = lambda: None) -> None:
+        """Begin nothing more; a reload whose files are still being read changes nothing.
+
+        `pass_on` is called whenever one is asked for from now on, and now if one was since `note_reader`.
+        """
+        with self._guard:
+            self._is_closed, self._pass_on, was_asked = True, pass_on, self._was_asked
+        if was_asked:
+            pass_on()
 
     def reload_or_tell(self, cause: str) -> None:
         """The same where nobody waits for an answer: the log has it."""
