@@ -249,12 +249,20 @@ class _Attempt:
         try:
             state, descriptors = self._household.freeze()
         except Exception as error:  # noqa: BLE001 - what it has begun it has undone: this is as if nothing had been
-            report("upgrade", self._log.error)
             self._phase = Old.STARTING
-            self._why = f"what runs cannot be handed over: {error}"
-            self.note(News.BROKEN)
-        else:
+            self._note_broken(error)
+            return
+        try:
             link.send({"kind": News.STATE, "state": state}, descriptors)
+        except Exception as error:  # noqa: BLE001 - no memory, or more descriptors than a message has: `resume` follows
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._note_broken(error)
+
+    def _note_broken(self, error: Exception) -> None:
+        report("upgrade", self._log.error)
+        self._why = f"what runs cannot be handed over: {error or 'not enough memory'}"
+        self.note(News.BROKEN)
 
     def _reason(self, child: Child, news: News, *, is_frozen: bool) -> str:
         if news is News.LATE and is_frozen:

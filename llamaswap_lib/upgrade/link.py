@@ -80,7 +80,10 @@ class Link:
         self._reader.start()
 
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
-        """Have it sent; the descriptors are closed here then. To a process that has ended nothing is sent."""
+        """Have it sent; the descriptors are closed here then. To a process that has ended nothing is sent.
+
+        Raises ValueError for too many descriptors, and MemoryError: then they are the caller's to close.
+        """
         if len(descriptors) > MOST_DESCRIPTORS:
             raise ValueError(f"{len(descriptors)} descriptors are too many for one message")
         data = self._codec.dumps(message)
