@@ -203,7 +203,8 @@ class _Attempt:
         self._link = link = Link(child.link, self._hear, partial(self.note, News.GONE), self._log.error)
         try:
             link.start()
-        except (RuntimeError, MemoryError):
+        except (RuntimeError, MemoryError) as error:
+            self._why = f"the new process cannot be started: {error or 'not enough memory'}"
             self.note(News.BROKEN)
         deadline = self._clock() + self._ready_timeout
         while self._phase not in DECIDED:

@@ -92,11 +92,11 @@ class Link:
     def close(self, timeout: float) -> None:
         """Send what is still to be sent, for so many seconds at most, and hear nothing more."""
         self._outgoing.put(None)
-        self._writer.join(timeout)
+        _join(self._writer, timeout)
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)  # which ends both threads
         if self._reader is not threading.current_thread():
-            self._reader.join(timeout)
+            _join(self._reader, timeout)
         self._sock.close()
 
     # -- thread link-out --
@@ -164,3 +164,8 @@ class Link:
             do()
         except Exception:  # noqa: BLE001 - the other messages are still to be heard
             report("link-in", self._on_error)
+
+
+def _join(thread: Thread, timeout: float) -> None:
+    if thread.is_alive():  # there may have been no thread to start
+        thread.join(timeout)

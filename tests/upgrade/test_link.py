@@ -114,6 +114,13 @@ def test_the_end_comes_behind_all_that_was_sent() -> None:
         assert [other.next()[0] for _ in range(101)] == [*({"number": number} for number in range(100)), END]
 
 
+def test_one_that_never_started_is_closed_all_the_same() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        Heard(ours).link.close(DEADLINE)
+        assert theirs.recv(1) == b""
+
+
 def test_sending_to_an_end_that_is_gone_costs_nothing_and_keeps_no_descriptor() -> None:
     with linked() as (one, other):
         other.link.close(DEADLINE)
