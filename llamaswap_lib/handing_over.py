@@ -131,7 +131,8 @@ class Giver:
     def retire(self, pid: int, link: Link) -> None:
         estate, serving = self._estate, self._serving
         told = _InOrder(link)
-        told.send_first(serving.controller.retire(told.send))
+        commit = serving.controller.retire(told.send)
+        told.send_first({"commit": commit, "profile": serving.latest.app.profiles.active})
         estate.guardian.retire()
         serving.latest.app.pool.keep_only(())  # the new process may stop any model, which is slower with a connection
         serving.latest.app.memory.leave_file()
@@ -180,7 +181,7 @@ class _InOrder:
 
     def send_first(self, commit: Message) -> None:
         with self._lock:
-            self._link.send({"kind": News.COMMIT, "commit": commit})
+            self._link.send({"kind": News.COMMIT, **commit})
             held, self._held = self._held or [], None
             for message in held:
                 self._link.send({"kind": CONTROLLER, "message": message})
@@ -208,14 +209,19 @@ class Taker:
         if not app.config.store.path:
             serving.latest.app = app = replace(app, key_salt=bytes.fromhex(told["key_salt"]))
             serving.server.change(settings_of(app))
-        with suppress(NotFound):  # it is configured no more
-            app.profiles.activate(told["profile"])
+        self._activate(told["profile"])
         serving.server.is_shared = told["is_shared"]
         if told["connections"] > serving.capacity.connections:
             serving.capacity.grow()
 
+    def _activate(self, profile: str | None) -> None:
+        with suppress(NotFound):  # it is configured no more
+            self._serving.latest.app.profiles.activate(profile)
+
     def begin(self, commit: Message) -> None:
         """Decide from now on; who goes by memory, once it was read: see `note_read`."""
+        if "profile" in commit:  # it may be another one than when the state was told; an older version does not say
+            self._activate(commit["profile"])
         if self._estate.reloader.config.routing.router == "memory":
             self._serving.latest.app.memory.expect()
         link = self._predecessor.link
