@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from llamaswap_lib.net.loop import Loop, Timer
-from llamaswap_lib.net.stream import prepare
+from llamaswap_lib.net.stream import has_unread, prepare
 from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_state import State
 from llamaswap_lib.server.connection_table import SLOW
-from llamaswap_lib.server.listener import Server
+from llamaswap_lib.server.listener import SHUTTING_DOWN, Server
 
 TLS_IDLE_SECONDS = 10.0
 LOOK = 0.5  # seconds between two looks whether the time is over
@@ -73,16 +73,27 @@ class Leaving:
 
 
 def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
-    """Serve a connection that another process has given away. Any thread."""
+    """Serve a connection that another process has given away; at the end, when all that are idle are closed, it is too.
+
+    Any thread.
+    """
 
     def begin() -> None:
         sock = socket.socket(fileno=descriptor)
+        is_relayed = sock.family == socket.AF_UNIX  # by a worker: there is a request
         try:
-            if sock.family == socket.AF_UNIX:  # a worker has relayed to it
+            if server.is_stopping and not (is_relayed or has_unread(sock)):
+                sock.close()
+                return
+            if is_relayed:
                 sock.setblocking(False)
             else:
                 prepare(sock)
-            ClientConnection(server, loop, sock, client_ip).begin()
+            connection = ClientConnection(server, loop, sock, client_ip)
+            if server.is_stopping:
+                connection.turn_away(SHUTTING_DOWN)
+            else:
+                connection.begin()
         except (OSError, MemoryError):  # its client has left, or nothing is left to serve it with
             sock.close()
 

@@ -108,6 +108,23 @@ def test_a_client_that_has_left_costs_nothing() -> None:
         assert new.server.wait_idle(DEADLINE)
 
 
+def test_what_comes_to_one_that_ends_is_closed_and_a_request_is_told_why() -> None:
+    with World() as old, World() as new, old.connect() as idle, old.connect() as asking:
+        for client in (idle, asking):
+            client.send(get("/health"))
+            assert client.read_message()[1] == b"OK"
+        new.server.begin_stop()
+
+        def begin() -> None:
+            asking.send(VERSION)
+            retire(old, new)
+
+        old.loop.ask(begin)
+        assert idle.read_to_end() == b""
+        assert asking.read_message()[0].startswith(b"HTTP/1.1 503")
+        assert new.server.wait_idle(DEADLINE)
+
+
 def test_nobody_is_accepted_any_more() -> None:
     with World() as old, World() as new:
         address = old.server.address
