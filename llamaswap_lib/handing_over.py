@@ -38,17 +38,17 @@ class ClientProcesses(Protocol):
     """Other processes that have our clients, where there are some. Any thread."""
 
     def hand_on(
-        self, give_left: Callable[[str, Sequence[int]], None], give_own: Callable[[str, Sequence[int]], None]
+        self, give_left: Callable[[Message, Sequence[int]], None], give_own: Callable[[Message, Sequence[int]], None]
     ) -> None:
         """Give connections of clients, and requests for us, to the process that has taken over."""
 
     def leave(self) -> None:
         """Others serve: accept nobody, give idle connections away, end with the last request."""
 
-    def take_client(self, client_ip: str, descriptor: int) -> None:
+    def take_client(self, client: Message, descriptor: int) -> None:
         """Have one of them serve a client's connection; the descriptor is its own."""
 
-    def take_connection(self, client_ip: str, descriptor: int) -> None:
+    def take_connection(self, client: Message, descriptor: int) -> None:
         """Serve the request for us that comes there; the descriptor is its own."""
 
 
@@ -141,8 +141,8 @@ class Giver:
         estate.reloader.close(lambda: link.send({"kind": RELOAD}))
         estate.reloader.let_go()
 
-        def give(kind: str, client_ip: str, descriptors: Sequence[int]) -> None:
-            link.send({"kind": kind, "client": client_ip}, descriptors)
+        def give(kind: str, client: Message, descriptors: Sequence[int]) -> None:
+            link.send({**client, "kind": kind}, descriptors)
 
         if estate.workers is None:
             Leaving(serving.server, serving.loop, partial(give, CONNECTION)).begin()
@@ -244,11 +244,11 @@ class Taker:
         if message["kind"] == CONTROLLER:
             serving.controller.receive(message["message"])
         elif message["kind"] in (CONNECTION, OWN) and workers is None:
-            take(serving.server, serving.loop, message["client"], *descriptors)
+            take(serving.server, serving.loop, message, *descriptors)
         elif message["kind"] == CONNECTION and workers is not None:
-            workers.take_client(message["client"], *descriptors)
+            workers.take_client(message, *descriptors)
         elif message["kind"] == OWN and workers is not None:
-            workers.take_connection(message["client"], *descriptors)
+            workers.take_connection(message, *descriptors)
         elif message["kind"] == RELOAD:
             self._estate.reloader.request("asked for during the upgrade")
         elif message["kind"] == ROW:

@@ -32,7 +32,7 @@ class Site(Protocol):
 
     table: ConnectionTable[Any]
     is_stopping: bool
-    on_idle: Callable[[Any], object] | None  # another process serves: called soon with each connection that gets idle
+    on_idle: Callable[[Any], object] | None  # another process serves: called soon with each that has no request
 
     @property
     def limits(self) -> Limits:

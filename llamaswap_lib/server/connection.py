@@ -81,10 +81,15 @@ class ClientConnection(ClientStream):
         self.resume = self.on_room = self._life.send
         self.throw = self._life.throw
 
-    def begin(self) -> None:
-        """Serve it from now on. Raises OSError and MemoryError: then its socket is still the caller's to close."""
+    def begin(self, received: bytes = b"") -> None:
+        """Serve it from now on. Raises OSError and MemoryError: then its socket is still the caller's to close.
+
+        `received` is what was read of its first head already.
+        """
         try:
             self._server.table.add(self)
+            if received:
+                self.requests.put_back(received)
             self._watch()
         except BaseException:
             self._server.table.remove(self)
@@ -307,7 +312,7 @@ class ClientConnection(ClientStream):
             self.throw(ClientGone())
 
     def let_go(self) -> socket.socket:
-        """Its socket, which is open and the caller's to serve: it is IDLE, and is served here no more."""
+        """Its socket, which is open and the caller's to serve: it is IDLE or IN_HEAD, and is served here no more."""
         self.state = MOVES[self.state][State.CLOSED]
         self._life.close()
         self.timer.close()

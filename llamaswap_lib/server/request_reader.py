@@ -114,6 +114,8 @@ class RequestReader:
             self._client.cut_off_now(table.last_words)
             raise ClientGone
         table.note_reading(self._client)
+        if self._site.on_idle is not None:
+            self._client.loop.call(self._site.on_idle, self._client)
         self._client.timer.set(self._site.limits.head_timeout)
         searched_bytes = 0
         self._client.begin_receiving()
@@ -124,7 +126,7 @@ class RequestReader:
                 end = head_end(data, searched_bytes)
                 if end >= 0:
                     return data, end
-                searched_bytes = len(data)
+                searched_bytes, self._received = len(data), data
                 data += await self._client.receive_rest(READ_BYTES, "the head")
         finally:
             self._client.timer.clear()
@@ -183,8 +185,13 @@ class RequestReader:
         if reader.is_large:
             await self._in_thread(reader.put_aside)
 
+    def put_back(self, received: bytes) -> None:
+        """A part of a head, before anything is read: the client is not idle."""
+        self._received = received
+        self._site.table.idle.pop(self._client)
+
     def take_ahead(self) -> bytes:
-        """What has come behind the request that was read, taken out."""
+        """What has come behind the request that was read, or of a head that is not whole, taken out."""
         ahead, self._received = self._received, b""
         return ahead + (self._client.receive_early() or b"")
 

@@ -1,7 +1,9 @@
 """Connections of clients that change the process which serves them.
 
-Thread `loop`, but for `begin`, `take` and `wait_for_the_last`. The old process gives away each connection that is idle,
-now or once its request has been answered; what its client sends meanwhile waits in the kernel. Of TLS only the process
+Thread `loop`, but for `begin`, `take` and `wait_for_the_last`. The old process gives away each connection that has no
+request, now or once that has been answered; what its client sends meanwhile waits in the kernel. What was read of a
+head that is not whole goes along. A message tells of each: `client` is its address, `received` what was read, as
+latin-1; there may be more in it, which belongs to the link that it comes by. Of TLS only the process
 that has begun it can go on: there the next answer says `Connection: close`, and a connection that stays idle is closed
 after a while.
 """
@@ -19,6 +21,7 @@ from llamaswap_lib.server.connection import ClientConnection
 from llamaswap_lib.server.connection_state import State
 from llamaswap_lib.server.connection_table import SLOW
 from llamaswap_lib.server.listener import SHUTTING_DOWN, Server
+from llamaswap_lib.upgrade.link import Message
 
 TLS_IDLE_SECONDS = 10.0
 LOOK = 0.5  # seconds between two looks whether the time is over
@@ -31,10 +34,10 @@ class Leaving:
         self,
         server: Server,
         loop: Loop,
-        give: Callable[[str, Sequence[int]], None],
+        give: Callable[[Message, Sequence[int]], None],
         tls_idle_seconds: float = TLS_IDLE_SECONDS,
     ) -> None:
-        """`give` gets a client's address and the descriptor of its connection, which is its own from then on."""
+        """`give` gets what is told of a client, and the descriptor of its connection, which is its own from then on."""
         self._tls_idle_seconds = tls_idle_seconds
         self._server = server
         self._loop = loop
@@ -43,21 +46,22 @@ class Leaving:
         self._stalled_timer = Timer(loop, self._cut_stalled, self)
 
     def begin(self) -> None:
-        """Accept nobody any more, and give away what is idle. Any thread; returns when that is done."""
+        """Accept nobody any more, and give away what has no request. Any thread; returns when that is done."""
         self._server.stop_accepting()
         self._loop.ask(self._begin)
 
     def _begin(self) -> None:
         self._server.on_idle = self._part_with
-        for connection in list(self._server.table.idle):
+        for connection in self._server.table.all():
             self._part_with(connection)
         self._timer.set(self._tls_idle_seconds)  # however long they have been idle before
         self._stalled_timer.set(SLOW)
 
     def _part_with(self, connection: ClientConnection) -> None:
-        if connection.state is State.IDLE and connection.tls is None:
-            stream = connection.let_go()
-            self._give(connection.client_ip, [stream.detach()])
+        if connection.state in (State.IDLE, State.IN_HEAD) and connection.tls is None:
+            received = connection.requests.take_ahead().decode("latin-1")
+            told = {"client": connection.client_ip, **({"received": received} if received else {})}
+            self._give(told, [connection.let_go().detach()])
 
     def _close_overdue(self) -> None:
         self._timer.set(self._server.table.close_overdue(self._tls_idle_seconds))
@@ -72,7 +76,7 @@ class Leaving:
         del error
 
 
-def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
+def take(server: Server, loop: Loop, client: Message, descriptor: int) -> None:
     """Serve a connection that another process has given away; at the end, when all that are idle are closed, it is too.
 
     Any thread.
@@ -80,20 +84,21 @@ def take(server: Server, loop: Loop, client_ip: str, descriptor: int) -> None:
 
     def begin() -> None:
         sock = socket.socket(fileno=descriptor)
+        received = client.get("received", "").encode("latin-1")
         is_relayed = sock.family == socket.AF_UNIX  # by a worker: there is a request
         try:
-            if server.is_stopping and not (is_relayed or has_unread(sock)):
+            if server.is_stopping and not (is_relayed or received or has_unread(sock)):
                 sock.close()
                 return
             if is_relayed:
                 sock.setblocking(False)
             else:
                 prepare(sock)
-            connection = ClientConnection(server, loop, sock, client_ip)
+            connection = ClientConnection(server, loop, sock, client["client"])
             if server.is_stopping:
                 connection.turn_away(SHUTTING_DOWN)
             else:
-                connection.begin()
+                connection.begin(received)
         except (OSError, MemoryError):  # its client has left, or nothing is left to serve it with
             sock.close()
 

@@ -42,8 +42,8 @@ class Kind(str, Enum):
     ASK = "ask"  # number, question: Question, argument
     FOLLOW = "follow"  # follows: whether somebody wants to know of requests in progress
     PING = "ping"  # the loop is to answer
-    CLIENT = "client"  # client: its address; with a descriptor: a connection of another process, now its own
-    LEAVE = "leave"  # other workers accept: give away what is idle, and end with the last request
+    CLIENT = "client"  # as `upgrade/connections.py` tells of a client, with its descriptor: a connection to serve
+    LEAVE = "leave"  # other workers accept: give away what has no request, and end with the last one
     STOP = "stop"  # is_shared: somebody else goes on listening on the socket
     # from the worker
     READY = "ready"  # version; nothing is accepted before BEGIN
@@ -53,7 +53,7 @@ class Kind(str, Enum):
     ROWS = "rows"  # handed: HandedRows
     EVENTS = "events"  # events: bytes about requests in progress
     CONNECTION = "connection"  # client: its address; with a descriptor: the other end of it
-    LEFT = "left"  # client: its address; with a descriptor: a connection for others to serve
+    LEFT = "left"  # the same as CLIENT, for others to serve
     REFUSED = "refused"  # name, error: a peer that takes no connection
 
 

@@ -59,10 +59,10 @@ class Household(Protocol):
     def take_events(self, events: bytes) -> None:
         """About requests in progress."""
 
-    def take_connection(self, client_ip: str, descriptor: int) -> None:
+    def take_connection(self, client: Message, descriptor: int) -> None:
         """Serve the request that comes there; the descriptor is its own."""
 
-    def take_left(self, client_ip: str, descriptor: int) -> None:
+    def take_left(self, client: Message, descriptor: int) -> None:
         """A client's connection, for another process to serve; the descriptor is its own."""
 
     def note_refused(self, name: str, error: str) -> None:
@@ -206,9 +206,9 @@ class WorkerProcess:
         elif kind is Kind.PONG:
             self._pulse.note_answer()
         elif kind is Kind.CONNECTION:
-            self._household.take_connection(message["client"], *descriptors)
+            self._household.take_connection(message, *descriptors)
         elif kind is Kind.LEFT:
-            self._household.take_left(message["client"], *descriptors)
+            self._household.take_left(message, *descriptors)
         elif kind is Kind.ANSWER:
             with self._lock:
                 self._answers.pop(message["number"]).put(message["answer"])

@@ -175,16 +175,16 @@ class Worker:
         elif kind is Kind.FOLLOW:
             self._following.change(follows=message["follows"])
         elif kind is Kind.CLIENT:
-            take(self.server, self.loop, message["client"], *descriptors)
+            take(self.server, self.loop, message, *descriptors)
 
     def leave(self, stop: Callable[[], None]) -> None:
-        """Other workers accept: give away what is idle, and call `stop` once the last request has ended.
+        """Other workers accept: give away what has no request, and call `stop` once the last request has ended.
 
         `upgradeTimeout` bounds that.
         """
 
-        def give(client_ip: str, descriptors: Sequence[int]) -> None:
-            self._link.send({"kind": Kind.LEFT, "client": client_ip}, descriptors)
+        def give(client: Message, descriptors: Sequence[int]) -> None:
+            self._link.send({**client, "kind": Kind.LEFT}, descriptors)
 
         self.server.is_shared = True
         Leaving(self.server, self.loop, give).begin()

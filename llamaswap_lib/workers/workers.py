@@ -23,6 +23,7 @@ from llamaswap_lib.reload import Serving
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import seconds_until
 from llamaswap_lib.upgrade.connections import take
+from llamaswap_lib.upgrade.link import Message
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.messages import NUMBERS_EACH, Begin, InForce, Kind, Question
 from llamaswap_lib.workers.process import ANSWER_TIMEOUT, WorkerProcess
@@ -36,8 +37,8 @@ LEAVING_LOOK = 0.5  # seconds between two looks whether all have left
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
-Give = Callable[[str, Sequence[int]], None]
-"""Gets a client's address and the descriptor of its connection, which is its own from then on."""
+Give = Callable[[Message, Sequence[int]], None]
+"""Gets what is told of a client, and the descriptor of its connection, which is its own from then on."""
 
 
 class Events(Protocol):
@@ -159,14 +160,14 @@ class Workers:
                 self.end(timeout)
                 return
 
-    def take_client(self, client_ip: str, descriptor: int) -> None:
+    def take_client(self, client: Message, descriptor: int) -> None:
         """Have a worker serve a client's connection; the descriptor is its own."""
         with self._lock:
             workers = list(self._workers.values())
             if workers:
                 self._last_given += 1
                 worker = workers[self._last_given % len(workers)]
-                worker.link.send({"kind": Kind.CLIENT, "client": client_ip}, [descriptor])
+                worker.link.send({**client, "kind": Kind.CLIENT}, [descriptor])
                 return
         os.close(descriptor)
 
@@ -326,15 +327,15 @@ class Workers:
         if follower is not None:
             follower.take(events)
 
-    def take_left(self, client_ip: str, descriptor: int) -> None:
+    def take_left(self, client: Message, descriptor: int) -> None:
         assert self._give_left is not None, "it was told to leave"
-        self._give_left(client_ip, [descriptor])
+        self._give_left(client, [descriptor])
 
-    def take_connection(self, client_ip: str, descriptor: int) -> None:
+    def take_connection(self, client: Message, descriptor: int) -> None:
         if self._give_own is not None:
-            self._give_own(client_ip, [descriptor])
+            self._give_own(client, [descriptor])
             return
-        take(self._server, self._serving.loop, client_ip, descriptor)
+        take(self._server, self._serving.loop, client, descriptor)
 
     def note_refused(self, name: str, error: str) -> None:
         self._serving.latest.app.peers.note_refused(name, error)

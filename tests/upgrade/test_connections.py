@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.upgrade.connections import Leaving, take
+from llamaswap_lib.upgrade.link import Message
 from tests.web.certificates import issue, trusting
 from tests.web.world import CHUNKED_HEAD, DEADLINE, Peer, World, chat, get
 
@@ -19,8 +20,8 @@ VERSION = get("/api/version")
 def retire(old: World, new: World, tls_idle_seconds: float = 60.0) -> None:
     """The one serves from now on what the other one gives away."""
 
-    def give(client_ip: str, descriptors: Sequence[int]) -> None:
-        take(new.server, new.loop, client_ip, *descriptors)
+    def give(client: Message, descriptors: Sequence[int]) -> None:
+        take(new.server, new.loop, client, *descriptors)
 
     Leaving(old.server, old.loop, give, tls_idle_seconds).begin()
 
@@ -57,15 +58,22 @@ def test_a_request_that_was_on_its_way_is_answered_by_the_other_one() -> None:
         new.wait_for_log('"GET /api/version HTTP/1.1" 200')
 
 
-def test_a_head_that_has_begun_is_served_here_and_the_next_one_by_the_other() -> None:
+@pytest.mark.parametrize("beginning", [b"G", b"\r\n\r\nGET /health HT", b"GET /health HTTP/1.1\r\nX: \xe9\r\nHo"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "further"])
+def test_a_head_that_has_begun_goes_along(beginning: bytes, is_first: bool) -> None:
+    whole = b"GET /health HTTP/1.1\r\nX: \xe9\r\nHost: x\r\n\r\n"
     with World() as old, World() as new, old.connect() as client:
-        client.send(b"GET /health HT")
+        if not is_first:
+            client.send(get("/running"))
+            client.read_message()
+        client.send(beginning)
         while not old.loop.ask(lambda: old.server.table._reading):
             pass
         retire(old, new)
-        client.send(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert old.server.wait_idle(DEADLINE)
+        client.send(whole[len(beginning.lstrip()) :])
         assert client.read_message()[1] == b"OK"
-        old.wait_for_log('"GET /health HTTP/1.1" 200')
+        new.wait_for_log('"GET /health HTTP/1.1" 200')
         is_served_by(new, client)
 
 
@@ -86,9 +94,9 @@ def test_a_stream_goes_on_and_what_was_sent_ahead_is_answered() -> None:
         goes_on.set()
         client.read_until(b"two\r\n0\r\n\r\n")
         assert client.read_message()[1] == b"OK"
+        assert old.server.wait_idle(DEADLINE)
         client.send(b"sion HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.read_message()[0].startswith(b"HTTP/1.1 200")
-        assert old.server.wait_idle(DEADLINE)
         is_served_by(new, client)
 
 

@@ -18,6 +18,7 @@ from llamaswap_lib.activity.record import Record
 from llamaswap_lib.activity.row import Row
 from llamaswap_lib.config.check import Listen
 from llamaswap_lib.runtime.logs.server_logs import Logs
+from llamaswap_lib.upgrade.link import Message
 from llamaswap_lib.workers.connection_counts import ConnectionCounts
 from llamaswap_lib.workers.process import _BOOT, WorkerProcess
 from llamaswap_lib.workers.pulse import MOST_MISSED
@@ -51,10 +52,10 @@ class _Nobody:
 
     def take_rows(self, rows: Sequence[Row], records: Sequence[Record | None]) -> None: ...
     def take_events(self, events: bytes) -> None: ...
-    def take_connection(self, client_ip: str, descriptor: int) -> None:
+    def take_connection(self, client: Message, descriptor: int) -> None:
         os.close(descriptor)
 
-    def take_left(self, client_ip: str, descriptor: int) -> None:
+    def take_left(self, client: Message, descriptor: int) -> None:
         os.close(descriptor)
 
     def note_refused(self, name: str, error: str) -> None: ...

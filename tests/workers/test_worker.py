@@ -23,6 +23,8 @@ from llamaswap_lib.workers.worker import Worker
 from tests.web.upstreams import wait_until
 from tests.web.world import DEADLINE
 
+# A request for a model that nobody has.
+HALF, REST = b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{"model"', b':"x"}'
 CONFIG = {"peers": {"box": {"proxy": "http://127.0.0.1:9", "models": ["m"]}}}
 
 
@@ -96,13 +98,13 @@ def test_one_that_leaves_gives_idle_connections_away_and_ends_with_its_last_requ
             for client in (idle, busy):
                 client.settimeout(DEADLINE)
                 assert ask(client).startswith(b"HTTP/1.1 200 ")
-            busy.sendall(b"GET /health HT")
+            busy.sendall(HALF)
             wait_until(lambda: worker.server.table.idle_count == 1)
             worker.leave(has_left.set)
             assert heard.next() is Kind.LEFT
             assert not has_left.is_set()
-            busy.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
-            assert busy.recv(65_536).startswith(b"HTTP/1.1 200 ")
+            busy.sendall(REST)
+            assert busy.recv(65_536).startswith(b"HTTP/1.1 404 ")
             assert heard.next() is Kind.LEFT
             assert has_left.wait(DEADLINE)
             given, other = (socket.socket(fileno=descriptor) for descriptor in heard.descriptors)
@@ -117,7 +119,7 @@ def test_upgrade_timeout_bounds_how_long_it_takes() -> None:
         has_left = threading.Event()
         with socket.create_connection(worker.server.address) as client:
             client.settimeout(DEADLINE)
-            client.sendall(b"GET /health HT")
+            client.sendall(HALF)
             wait_until(lambda: worker.server.count() == (1, 1))
             worker.leave(has_left.set)
             assert has_left.wait(DEADLINE)
