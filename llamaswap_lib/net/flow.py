@@ -273,6 +273,10 @@ class Flow:
         spool = self._spool
         if spool is None or not self._is_held_up or self._sending is not None or self.ending is not None:
             return
+        if self.body.done and spool.is_awaited:  # nothing is left to be read ahead
+            self._loop.proceed(self._source, IN)
+            self._end(Ending.COMPLETE)
+            return
         reads_ahead = spool.is_awaited and spool.has_room()
         if reads_ahead == self._reads_ahead:
             return

@@ -36,10 +36,12 @@ def whole(answer: bytes) -> Script:
 
 
 @contextmanager
-def idle_client(world: World, request: bytes = chat(), *, tls: bool = False) -> Iterator[Peer]:
+def idle_client(
+    world: World, request: bytes = chat(), *, tls: bool = False, buffer_bytes: int = 65_536
+) -> Iterator[Peer]:
     """One that asks, and reads nothing."""
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     sock.connect(world.server.address)
     if tls:
         sock = trusting().wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
@@ -82,6 +84,30 @@ def test_it_is_given_back_where_somebody_waited_before_the_client_stopped_to_rea
             wait_until(lambda: held_bytes(world) > 10 * MB)
             world.controller.wait_empty()
             assert client.read_message()[1] == BODY
+
+
+@pytest.mark.parametrize("is_awaited", [False, True])
+@pytest.mark.parametrize("closes", [False, True])
+def test_it_is_given_back_where_the_client_does_not_take_the_last_piece(is_awaited: bool, closes: bool) -> None:
+    first, last = BODY[:4_096], BODY[:60_000]
+    teller = Teller(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(first + last))
+    with World(teller.answer) as world:
+        world.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        with idle_client(world, buffer_bytes=8_192) as client:
+            client.read_until(b"\r\n\r\n")
+            teller.words.put(first)  # so much that the next piece may be all of the rest
+            assert client.read(len(first)) == first
+            if is_awaited:
+                begin_to_wait(world)
+            teller.words.put(last)
+            teller.words.put(None if closes else b"")
+            wait_until(lambda: is_held_up(world))
+            begin_to_wait(world)
+            world.controller.wait_empty()
+            assert client.read(len(last)) == last
+            wait_until(lambda: f" 200 {len(first + last)} " in world.log)
+            assert "broke off" not in world.log
+            assert held_bytes(world) == 0
 
 
 def test_a_client_that_reads_on_before_the_upstream_is_done_gets_its_bytes_in_order() -> None:
