@@ -118,7 +118,7 @@ class Dispatcher:
         try:
             await self._relay_inside(exchange, order, model, stream)
         except HttpError as error:
-            if not exchange.has_answered:
+            if not exchange.has_answered or stream.has_gone_on:
                 raise
             await stream.fail(error)
 

@@ -54,6 +54,8 @@ def is_told(exchange: Exchange) -> bool:
 class LoadingStream:
     """What one client is told while it waits, and has been told so far."""
 
+    has_gone_on = False  # with the upstream's own words, within which nothing can be told
+
     def __init__(
         self,
         controller: Controller,
@@ -204,6 +206,7 @@ class LoadingStream:
             raise relay.broken(str(bad)) from None
         is_chunked = bool(exchange.head.minor) and framing.kind is not BodyKind.LENGTH
         exchange.trace.observe(head, first, is_chunked=is_chunked)
+        self.has_gone_on = True
         await relay.write(opening + first)
         # What shows us where it broke off shows a client of HTTP/1.0 nothing.
         if not body.done and not await relay.move(body, is_events=True, cuts_with_reset=not exchange.head.minor):

@@ -260,6 +260,34 @@ def test_a_body_that_cannot_be_read_back_within_its_answer_breaks_that_off(head:
         assert world.ask(chat())[1] == b"ok"
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the file cannot be found here")  # noqa: PTH112
+def test_nothing_is_said_within_the_words_of_a_server_that_go_on_in_a_stream_of_ours() -> None:
+    go, wait, body = threading.Event(), FakeQueue(), LARGE[:-1] + b',"stream":true}'
+    config, limits = MODELS.rstrip() + "\n    sendLoadingState: true\n", Limits(memory_body_bytes=1_000)
+
+    def script(peer: Peer) -> None:
+        peer.read_until(b"\r\n\r\n")
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\ndata:")
+        assert go.wait(DEADLINE)
+        peer.wait_for_hang_up()
+
+    try:
+        with World(script, config=config, limits=limits) as world, world.connect() as client:
+            world.controller.waiting = wait
+            client.send(chat(body))
+            client.read_until(b"Loading m")
+            wait.is_over.set()
+            client.read_until(b"3e8\r\ndata:")
+            os.ftruncate(descriptor_of_body(), 0)
+            go.set()
+            with pytest.raises(ConnectionResetError):
+                client.read_to_end()
+            world.wait_for_log("the answer broke off: the body of the request cannot be read back")
+            world.controller.wait_empty()
+    finally:
+        wait.is_over.close()
+
+
 def descriptor_of_body() -> int:
     """Of the file that a request's body is in."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - of what is closed meanwhile only the name is there
