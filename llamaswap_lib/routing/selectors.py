@@ -19,7 +19,7 @@ from llamaswap_lib.routing.fallbacks import Fallbacks
 
 
 class Run(Protocol):
-    """One run, as far as a selector looks: `state` is starting, ready or stopping."""
+    """One run, as far as a selector looks: `state` is starting, ready, stopping, or stopped of one that sleeps."""
 
     @property
     def model(self) -> str: ...
@@ -140,8 +140,8 @@ class Selectors:
         """What runs now, and what is known of each box; it is put in order only when it has changed."""
         runs, peers, (seen_runs, seen_peers, states, boxes) = self._runs(), self._peers(), self._seen
         if runs is not seen_runs or peers is not seen_peers:
-            boxes = {HERE: self._counts.here({run.model: ModelThere(run.state) for run in runs}), **peers}
-            states = {run.model: run.state for run in runs}
+            states = {run.model: run.state for run in runs if run.state != "stopped"}  # one that sleeps does not run
+            boxes = {HERE: self._counts.here({model: ModelThere(state) for model, state in states.items()}), **peers}
             for peer, known in peers.items():
                 states.update({f"{peer}/{model}": there.state for model, there in known.models.items()})
                 if not known.is_usable:

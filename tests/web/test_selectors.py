@@ -109,6 +109,12 @@ def test_spillover_avoids_a_target_on_its_way_out() -> None:
         assert take(chooser, held, 2) == "al al"
 
 
+def test_spillover_wakes_none_that_sleeps_before_those_that_run_are_full() -> None:
+    chooser = selectors(Runs(a="sleeping", b="ready"))
+    with ExitStack() as held:
+        assert take(chooser, held, 4) == "b b al al"
+
+
 def test_spillover_counts_right_under_many_threads() -> None:
     chooser = selectors(Runs(a="ready", b="ready", c="ready"))
     seen: list[str] = []

@@ -61,7 +61,9 @@ class Running(RunView):
     def __init__(
         self, model: str, run_id: int, state: str, started_at: float = 0.0, ready_at: float | None = None
     ) -> None:
-        super().__init__(run_id, model, 1, state, RunState(state), started_at, ready_at, loading_since=started_at)
+        detail = RunState(state)
+        shown = detail.public_name
+        super().__init__(run_id, model, 1, shown, detail, started_at, ready_at, loading_since=started_at)
 
 
 class FakeLease(Lease):
