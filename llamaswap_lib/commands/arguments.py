@@ -50,20 +50,33 @@ class Parser(argparse.ArgumentParser):
         return [action for action in self._actions if not action.option_strings]
 
     def _plain(self, words: Sequence[str]) -> list[str]:
-        """`-watch-config=true` is `-watch-config`, and nothing with `=false`; what follows `--` is somebody else's."""
-        switches = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
-        plain: list[str] = []
-        for number, word in enumerate(words):
-            if word == "--":
-                return [*plain, *words[number:]]
+        """The flags first: argparse takes no more arguments behind a flag that stands between two of them.
+
+        `-watch-config=true` is `-watch-config`, and nothing with `=false`; what follows `--` is somebody else's.
+        """
+        actions = {name: action for action in self._actions for name in action.option_strings}
+        flags: list[str] = []
+        others: list[str] = []
+        left = list(words)
+        while left:
+            word = left.pop(0)
             name, equals, value = word.partition("=")
-            if not equals or name not in switches:
-                plain.append(word)
-            elif value not in SWITCHED:
-                self.error(f"{name}: expected true or false, got {value!r}")
-            elif SWITCHED[value]:
-                plain.append(name)
-        return plain
+            action = actions.get(name)
+            if word == "--" or (action is not None and action.nargs == argparse.REMAINDER):
+                return [*flags, *others, word, *left]
+            if action is None:
+                (flags if word[:2] in actions else others).append(word)  # `-n20`
+            elif action.nargs == 0 and equals:
+                if value not in SWITCHED:
+                    self.error(f"{name}: expected true or false, got {value!r}")
+                flags += [name] if SWITCHED[value] else []
+            elif action.nargs == 0 or equals:
+                flags.append(word)
+            elif left:
+                flags += [word, left.pop(0)]
+            else:
+                others.append(word)  # at the end, so that no other word is taken for its value
+        return [*flags, *others]
 
     def error(self, message: str) -> None:  # type: ignore[override]  # argparse says NoReturn, and raising is
         raise UsageError(f"{message} ({self.prog} -h lists the flags)")
