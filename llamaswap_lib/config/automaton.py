@@ -38,7 +38,7 @@ SCRIPTS = {
     "Phags_Pa": ("PHAGS-PA ",),
     "Yi": ("YI SYLLABLE ", "YI RADICAL "),
 }
-LAST_NAMED = 0xE01EF  # above it only private characters and none
+LAST_OF_SCRIPTS = 0x1FFFF  # above it only more characters of Han, and some of no script
 FOLDED = range(0x41, 0x1E944)  # no other character has another case
 
 
@@ -93,12 +93,18 @@ def _has_property(char: str, name: str) -> bool:
     return unicodedata.name(char, "").startswith(SCRIPTS.get(name, (name.upper().replace("_", " ") + " ",)))
 
 
-@lru_cache(maxsize=32)
 def is_property(name: str) -> bool:
     """Whether any character has it."""
     if len(name) <= 2 and name not in SCRIPTS:
         return CATEGORY.fullmatch(name) is not None
-    return any(_has_property(chr(code), name) for code in range(LAST_NAMED + 1))
+    return name in SCRIPTS or name == "Any" or name.upper().replace("_", " ") in _beginnings()
+
+
+@lru_cache(maxsize=1)
+def _beginnings() -> frozenset[str]:
+    """The words before the last one of each character's name, one, two or three of them: scripts are among these."""
+    words = (unicodedata.name(chr(code), "").split(" ", 3)[:-1] for code in range(LAST_OF_SCRIPTS + 1))
+    return frozenset(" ".join(some[:count]) for some in words for count in range(1, len(some) + 1))
 
 
 def cases_of(char: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import pytest
 
 from llamaswap_lib.config.automaton import Pattern
@@ -130,6 +133,24 @@ def test_what_re2_does_not_know_is_refused_with_a_reason(pattern: str) -> None:
 )  # fmt: skip
 def test_reason_says_what_is_wrong(pattern: str, reason: str) -> None:
     assert compiled(pattern) == BadPattern(reason)
+
+
+def test_a_script_that_there_is_not_is_found_out_without_a_look_at_all_characters() -> None:
+    assert isinstance(compiled(r"\p{Greek}"), Pattern)  # from here on it is known which scripts there are
+    looks = []
+
+    def profile(_frame: object, event: str, called: object) -> None:
+        if event == "c_call" and called is unicodedata.name:
+            looks.append(called)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        found = [compiled(f"\\p{{{name}}}") for name in ("Foo", "Latin_Foo", "Old_North_Foo")]
+    finally:
+        sys.setprofile(before)
+    assert [isinstance(one, BadPattern) for one in found] == [True] * 3
+    assert not looks
 
 
 def test_patterns_are_equal_by_their_text() -> None:
