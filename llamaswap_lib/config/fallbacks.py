@@ -5,12 +5,14 @@ A model that answers in place of another has a `fallback` of its own, which foll
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
-from llamaswap_lib.typed_yaml.problems import KeyPath, quoted
+from llamaswap_lib.typed_yaml.problems import KeyPath, quoted, shortened
 
 from .document import Document
 from .schema import Config
+
+MOST_WAY_CHARS = 500  # that an error shows
 
 
 def same(name: str, config: Config) -> str:
@@ -35,12 +37,14 @@ def chain_of(name: str, config: Config) -> tuple[str, ...]:
     return tuple(found.values())
 
 
-def _add(fallback: Iterable[str], config: Config, found: dict[str, str]) -> None:
+def _add(fallback: Sequence[str], config: Config, found: dict[str, str]) -> None:
     """Each with what follows behind it; `found`: model -> the name by which it is asked."""
-    for name in fallback:
+    following = [*reversed(fallback)]  # a chain may have thousands of models: no call for each
+    while following:
+        name = following.pop()
         if (model := same(name, config)) not in found:
             found[model] = name
-            _add(_own(name, config), config, found)
+            following += reversed(_own(name, config))
 
 
 def _own(name: str, config: Config) -> tuple[str, ...]:
@@ -63,7 +67,8 @@ def check_fallbacks(config: Config, document: Document) -> None:
                 document.error(at, document.unknown_model(other, known))
     for name in config.models:
         if circle := _circle(name, config):
-            document.error(("models", name, "fallback"), f"leads back to the model: {' -> '.join(map(quoted, circle))}")
+            way = shortened(" -> ".join(map(quoted, circle)), MOST_WAY_CHARS)
+            document.error(("models", name, "fallback"), f"leads back to the model: {way}")
 
 
 def _written(config: Config) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
@@ -75,13 +80,16 @@ def _written(config: Config) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
 
 def _circle(start: str, config: Config) -> list[str]:
     """The shortest way from a model over the fallbacks back to it; [] where there is none."""
-    ways, seen = [[start]], {start}
-    for way in ways:
-        for other in config.models[way[-1]].fallback:
-            model = config.resolve(other)
-            if model == start:
-                return [*way, start]
-            if model is not None and model not in seen:
-                seen.add(model)
-                ways.append([*way, model])
+    models, before = [start], dict[str, str]()
+    for model in models:
+        for other in _own(model, config):
+            following = config.resolve(other)
+            if following == start:
+                way = [start, model]
+                while way[-1] != start:
+                    way.append(before[way[-1]])
+                return way[::-1]
+            if following is not None and following not in before:
+                before[following] = model
+                models.append(following)
     return []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from llamaswap_lib.config.fallbacks import chain_of
 from llamaswap_lib.config.load import load_text
-from llamaswap_lib.errors import ConcurrencyLimit, InsufficientMemory, LoadFailed, ModelHung
+from llamaswap_lib.errors import ConcurrencyLimit, ConfigError, InsufficientMemory, LoadFailed, ModelHung
 from llamaswap_lib.fleet.retrying import ALWAYS
 from tests.fleet.test_fail_over import NOT_LOADED, Says, code_of, status, two_boxes
 from tests.web.world import CHUNKED_HEAD, OK, World, chat, get
@@ -165,3 +166,23 @@ selectors:
         "s": ("r/m", "b", "c", "p/m"),
     }
     assert "p/m" in config.peer_models
+
+
+def in_a_row(count: int, last: str) -> str:
+    models = [f'  m{n}: {{cmd: x, proxy: "http://h", fallback: [m{n + 1}]}}\n' for n in range(count)]
+    return f"models:\n{''.join(models)}  m{count}: {{cmd: x, proxy: 'http://h', fallback: [{last}]}}\n"
+
+
+def test_a_chain_may_have_any_length() -> None:
+    count = sys.getrecursionlimit()
+    config = load_text(in_a_row(count, ""))
+    assert chain_of("m0", config) == tuple(f"m{n}" for n in range(1, count + 1))
+
+
+def test_a_long_way_back_is_told_in_short() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_text(in_a_row(99, "m0"))
+    first = str(raised.value).partition("\n")[0]
+    assert first.startswith('config.yaml:2: models.m0.fallback: leads back to the model: "m0" -> "m1" -> "m2" -> ')
+    assert first.endswith("…")
+    assert len(first) < 600
