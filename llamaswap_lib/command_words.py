@@ -166,13 +166,16 @@ def masked_words(values: Sequence[str]) -> Iterator[str]:
     """The words of a command, with the secrets in them masked."""
     is_curl = any(value.rpartition("/")[2] == "curl" for value in values)
     expected: Callable[[str], str] | None = None  # what is done to a word because of the one before
-    for value in values:
+    for before, value in zip(("", *values), values):  # noqa: B905 - the last word stands before none
         if expected is not None and not value.startswith("-"):
             yield expected(value)
             expected = _all if expected is _all_of_header and value.lower() in _SCHEMES else None
-            continue
-        yield _masked_word(value)
-        expected = _expected_after(value, is_curl)
+        elif value.startswith("-p") and before.rpartition("/")[2] == "sshpass":
+            yield value if value == "-p" else f"-p{MASK}"
+            expected = _all if value == "-p" else None
+        else:
+            yield _masked_word(value)
+            expected = _expected_after(value, is_curl)
 
 
 def _expected_after(word: str, is_curl: bool) -> Callable[[str], str] | None:
@@ -230,9 +233,11 @@ def mask_variable(entry: str) -> str:
     """`NAME=value`, its value masked if the name is that of a secret, else what is secret in it."""
     entry = visible(entry)
     name, equals, value = entry.partition("=")
-    if equals and value and is_secret_name(name):
+    if not equals:
+        return mask_command(entry)
+    if value and is_secret_name(name):
         return f"{name}={MASK}"
-    return f"{name}{equals}{mask_command(value)}"
+    return f"{name}={mask_command(value)}"
 
 
 # -- what `${LLAMASWAP}` stands for --

@@ -36,9 +36,9 @@ in its own log lines. It shows `[hidden]` instead of
   `description` of a model, are shown in the log and in the list of models;
 - `apiKeys`, `apiKey` and the keys of `apiKeyNames`;
 - the value of an option, a variable, a header, a parameter of a URL or a key of `setParams` and `metadata` whose name
-  ends with the word key, token, secret, password, passwd, passphrase or credentials (`--api-key`, `HF_TOKEN=`,
+  ends with the word key, token, secret, password, passwd, pass, passphrase or credentials (`--api-key`, `HF_TOKEN=`,
   `X-Api-Key:`, `?key=`; not `--api-key-file`, `TOKENIZERS_PARALLELISM`), and of `Authorization` and `Cookie`;
-- passwords in URLs (`http://user:password@host`).
+- passwords in URLs (`http://user:password@host`), and those of `curl -u` and `sshpass -p`.
 
 Only the value is hidden. All other words of a command are shown, so that programs can read its `-m` or `--port`. What a
 model's server prints itself is not changed, neither in the logs nor in the error of a load that failed: some servers

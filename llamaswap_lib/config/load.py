@@ -22,7 +22,7 @@ from llamaswap_lib.typed_yaml.kinds import keys_of, read_section
 from llamaswap_lib.typed_yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode, is_null, is_refused, merge
 from llamaswap_lib.typed_yaml.problems import KeyPath, Problem, Problems, in_order, quoted, shortened
 from llamaswap_lib.typed_yaml.reader import Reader
-from llamaswap_lib.typed_yaml.secrets import MASK, changed, mask_value, visible
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, changed, mask_value, visible
 from llamaswap_lib.typed_yaml.text import parse, read
 
 from . import grouping, macros, models, names, re2
@@ -321,8 +321,9 @@ def _patterns(config: Config, document: Document) -> tuple[Pattern, ...]:
     found = [re2.compiled(pattern) for pattern in config.upstream.ignore_paths]
     for index, one in enumerate(found):
         if isinstance(one, re2.BadPattern):
-            got = quoted(config.upstream.ignore_paths[index])
-            message = f"expected a regular expression (RE2), got {got}: {shortened(one.reason)}"
+            pattern = config.upstream.ignore_paths[index]
+            why = "" if isinstance(pattern, Hidden) else f": {shortened(one.reason)}"  # which quotes the pattern
+            message = f"expected a regular expression (RE2), got {quoted(pattern)}{why}"
             document.error(("upstream", "ignorePaths", index), message)
     return tuple(one for one in found if isinstance(one, Pattern))
 

@@ -17,7 +17,7 @@ MASK = "[hidden]"
 Span = tuple[int, int]
 
 _LAST_WORDS = frozenset(
-    ("key", "token", "secret", "password", "passwd", "passphrase", "credential", "credentials"),
+    ("key", "token", "secret", "password", "passwd", "pass", "passphrase", "credential", "credentials"),
 )
 _has_glued_word = re.compile(r"(?:token|secret|password|passwd|(?:api|auth|access|private|master|my)key)\Z").search
 _HEADERS = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
@@ -25,7 +25,7 @@ SHORT_OPTIONS = frozenset(("-hft",))  # llama.cpp's --hf-token
 
 # What every text with a secret in it has: most have nothing of it, and are not looked at any further.
 may_hold_secrets = re.compile(
-    r"key|token|secret|passw|passphrase|credential|authorization|cookie|-hft|curl|://[^\s/]*@", re.IGNORECASE
+    r"key|token|secret|pass|credential|authorization|cookie|-hft|curl|://[^\s/]*@", re.IGNORECASE
 ).search
 
 _find_words = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+").findall

@@ -97,6 +97,7 @@ def test_nothing_of_the_environment_is_told_whatever_key_it_is_in(batch: int) ->
 
 
 ODD = [
+    "upstream: {ignorePaths: ['(?P<${env.TEXT} a>b)']}",
     "'${env.TEXT}': 1",
     "models: {m: {cmd: x, '${env.TEXT}': 1}}",
     "macros: {'${env.TEXT}': '${${env.TEXT}}', '${env.TEXT} ': 1}",

@@ -30,6 +30,7 @@ from llamaswap_lib.typed_yaml.secrets import is_secret_name, mask_text, mask_val
             "X-Api-Key",
             "APIKEY",
             "MYTOKEN",
+            "smtp-pass",
             "TOKEN_2",
             "API_KEY2",
             "apiKeys",
@@ -80,6 +81,8 @@ COMMANDS = [
     ("sh -c 'HF_TOKEN=S exec server --port 1'", "sh -c 'HF_TOKEN=[hidden] exec server --port 1'"),
     ('bash -lc "server --api-key \\"S\\" --port 1"', "bash -lc 'server --api-key [hidden] --port 1'"),
     ("""server --headers '{"Authorization": "Bearer S", "a": 1}'""", None),
+    ("sshpass -p S ssh -p 22 box server", "sshpass -p [hidden] ssh -p 22 box server"),
+    ("/usr/bin/sshpass -pS ssh box db_pass=S server", "/usr/bin/sshpass -p[hidden] ssh box db_pass=[hidden] server"),
     ("server --override-kv a.add_bos_token=bool:false --chat-template 'x: y'", None),
 ]
 
@@ -147,6 +150,8 @@ def test_variables_and_values_are_masked_by_their_names() -> None:
     assert mask_variable("HF_TOKEN=S") == "HF_TOKEN=[hidden]"
     assert mask_variable("ARGS=--api-key S -c 1") == "ARGS=--api-key [hidden] -c 1"
     assert mask_variable("PATH=/a:/b") == "PATH=/a:/b"
+    assert mask_variable("HF_TOKEN: S") == "HF_TOKEN: [hidden]"
+    assert mask_variable("export HF_TOKEN") == "export HF_TOKEN"
     value = {"api_key": "S", "headers": {"Authorization": "Bearer S"}, "n": 1, "list": [{"token": "S"}, "a"], "key": 5}
     masked = {"api_key": "[hidden]", "headers": {"Authorization": "[hidden]"}, "n": 1, "key": 5}
     assert mask_value(value) == {**masked, "list": [{"token": "[hidden]"}, "a"]}
