@@ -172,7 +172,8 @@ def _within_scalars(scalars: Sequence[Any], text: str, values: Iterable[Span]) -
 
 def _unused_characters(text: str) -> tuple[str, str]:
     """Two characters that YAML allows and the text does not have."""
-    free = (chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    there = set(text)
+    free = (chr(code) for code in (*range(0xE000, 0xF900), *range(0xF0000, 0x10FFFE)) if chr(code) not in there)
     return next(free), next(free)
 
 

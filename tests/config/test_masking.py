@@ -307,3 +307,11 @@ def test_a_copy_that_another_process_gets_hides_the_same() -> None:
     copy = pickle.loads(pickle.dumps(secret))  # noqa: S301 - our own
     assert (copy, visible(copy)) == ("sk-1234567890", visible(secret))
     assert "1234567890" not in visible(copy)
+
+
+def test_what_came_from_the_environment_is_hidden_in_a_text_with_every_private_character() -> None:
+    private = "".join(map(chr, range(0xE000, 0xF900)))
+    text = f"models:\n  m:\n    cmd: server ${{PORT}} ${{env.ONE}}\n    name: {private}\n"
+    (model,) = load_text(text, environment=ENVIRONMENT).models.values()
+    assert model.shown.cmd == "server 5800 [hidden]"
+    assert model.name == private
