@@ -130,17 +130,13 @@ def pools_of(config: Config) -> dict[str, Selector]:
 def _report_full_name(
     name: str, path: KeyPath, config: Config, full: Mapping[str, PeerModel], document: Document
 ) -> None:
-    taken = [
-        (f"models.{name}", name in config.models),
-        ("an alias", name in config.aliases),
-        ("a selector", name in config.selectors),
-    ]
-    taken += [(f"the pin of profile {quoted(one)}", name in profile.pins) for one, profile in config.profiles.items()]
-    if name in full:
-        taken.append((f"a model of peer {quoted(full[name].peer)}", True))
-    for what, is_taken in taken:
-        if is_taken:
-            document.error(path, f"the full name {quoted(name)} is that of {what} too")
+    taken = [f"models.{name}"] if name in config.models else []
+    taken += ["an alias"] if name in config.aliases else []
+    taken += ["a selector"] if name in config.selectors else []
+    taken += [f"the pin of profile {quoted(one)}" for one, profile in config.profiles.items() if name in profile.pins]
+    taken += [f"a model of peer {quoted(full[name].peer)}"] if name in full else []
+    for what in taken:
+        document.error(path, f"the full name {quoted(name)} is that of {what} too")
 
 
 def check_peers(config: Config, document: Document) -> None:

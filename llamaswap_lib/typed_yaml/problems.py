@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from llamaswap_lib.errors import ConfigError
@@ -226,11 +227,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like this one, if any is."""
-    known = list(known)
-    folded = {fold(one): one for one in known}
-    if fold(name) in folded:
-        return folded[fold(name)]
-    return next(iter(Nearest(known).find(name, least=LEAST_LIKENESS)), None)
+    known = tuple(known)
+    folded, names = _prepared(known)
+    near = folded.get(fold(name)) or next(iter(names.find(name, least=LEAST_LIKENESS)), None)
+    return None if near is None else known[known.index(near)]  # equal to it, but it may be a `Hidden`
+
+
+@lru_cache(maxsize=4)
+def _prepared(known: tuple[str, ...]) -> tuple[dict[str, str], Nearest]:
+    """Names by what `fold` makes of them, and for `find`; once for all that are looked for among the same ones."""
+    return {fold(one): one for one in known}, Nearest(known)
 
 
 def fold(name: str) -> str:

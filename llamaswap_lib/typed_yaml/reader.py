@@ -73,6 +73,7 @@ class Reader:
         self.problems = problems
         self._cure = cure
         self._meant = meant
+        self._told: set[tuple[type, ScalarNode]] = set()  # unknown keys: one that `<<` brings may stand in many places
 
     def bad(self, kind: Kind, node: Node, path: KeyPath) -> Any:
         """BAD, after saying that a value of this kind should stand there."""
@@ -88,6 +89,9 @@ class Reader:
         for name, (key, value) in node.entries.items():
             if name in names or (not path and (name.startswith(OWN_PREFIXES) or holds_anchor(value))):
                 continue
+            if (cls, key) in self._told:
+                continue
+            self._told.add((cls, key))
             self.problems.warn(key.place, path, f"unknown key {quoted(name)}{self._meant(cls, name, value, names)}")
 
 

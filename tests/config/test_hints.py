@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from llamaswap_lib.config.hints import WORDS
 from llamaswap_lib.config.load import inspect_text
 from llamaswap_lib.typed_yaml.kinds import keys_of
+from llamaswap_lib.typed_yaml.problems import fold, nearest
+from llamaswap_lib.typed_yaml.secrets import MASK, Hidden
 
 LEVELS = {
     "": "{}: 1\n",
@@ -121,3 +126,36 @@ def test_the_table_has_no_name_that_is_a_key_of_its_level_and_no_name_twice() ->
         assert len(names) == len(set(names)), (cls, sorted(name for name in names if names.count(name) > 1))
         keys = {known.name.lower().replace("_", "") for known in keys_of(cls)}
         assert not keys & set(names), cls
+
+
+def test_an_unknown_key_that_an_anchor_brings_to_many_models_is_looked_up_once() -> None:
+    models = "".join(f"  m{number}: {{<<: *all, cmd: 'x ${{PORT}}'}}\n" for number in range(9))
+    problems = inspect_text(f"x-all: &all {{ttll: 5, zzzz: 6}}\nmodels:\n{models}", "", {}).problems
+    assert [str(one) for one in problems.warnings] == [
+        ':1: models.m0: unknown key "ttll" (did you mean "ttl"?)',
+        ':1: models.m0: unknown key "zzzz"',
+    ]
+
+
+def test_names_are_prepared_once_for_all_that_are_looked_for_among_them() -> None:
+    known = [f"model-{number}" for number in range(50)]
+    prepared = []
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is fold.__code__:
+            prepared.append(frame)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        found = [nearest(f"modle-{number}", known) for number in range(50)]
+    finally:
+        sys.setprofile(before)
+    assert found == known
+    assert len(prepared) == len(known) + len(found)
+
+
+def test_a_name_from_the_environment_stays_hidden_where_one_that_is_equal_was_not() -> None:
+    assert nearest("secert", ["secret"]) == "secret"
+    near = nearest("secert", [Hidden("secret", MASK)])
+    assert isinstance(near, Hidden)
