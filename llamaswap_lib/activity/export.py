@@ -145,8 +145,9 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> object:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front; a priority below 0 is none."""
+    is_formula = isinstance(value, str) and value.startswith(_FORMULA) and not value.removeprefix("-").isdigit()
+    return f"'{value}" if is_formula else value
 
 
 _NO_ROW = bare_row(Record(0.0, 0.0, "", "", "", 0, Ended.COMPLETE))

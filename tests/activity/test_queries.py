@@ -411,6 +411,8 @@ def test_csv_has_a_line_of_names_and_the_same_columns_in_each_line() -> None:
         assert (lines[0]["session"], lines[0]["key"], lines[0]["fifo_priority"]) == ("'-x", "ok", "")
         assert (lines[1]["error_msg"], lines[1]["fifo_priority"], lines[1]["cache_tokens"]) == ("it broke", "0", "0")
         assert all(None not in line and None not in line.values() for line in lines)
+    with filled([row(priority="-5")]) as store:
+        assert b",-5," in exported(store, "format=csv")
         assert (
             exported(store, "format=csv&model=unknown").splitlines() == exported(store, "format=csv").splitlines()[:1]
         )
