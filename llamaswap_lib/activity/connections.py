@@ -79,7 +79,11 @@ class Readers:
             if memory is not None:
                 shared, lock = memory
                 with lock:
-                    yield shared
+                    if is_open := self._memory is memory:
+                        yield shared
+                if not is_open:  # another one has been named while this one waited for the lock
+                    with self.borrow() as other:
+                        yield other
                 return
             assert file is not None
             if connection is None:
