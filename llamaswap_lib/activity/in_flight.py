@@ -313,7 +313,7 @@ class InFlight:
         was_usual = self.fault is None and not (self.has_lost_client or self.is_cancelled or self.is_broken)
         has_waited = self.queue_seconds or self.load_seconds or self.behind
         values = (  # by place, and not with a call of Record, which takes three times as long
-            self.timestamp,
+            round(self.timestamp * 1000) / 1000,  # as it is told: who asks from there on, or up to there, has it
             self.seconds,
             model,
             self.path,

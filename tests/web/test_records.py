@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llamaswap_lib.activity.in_flight import SMALL_BYTES
 from llamaswap_lib.activity.meter import row_of
+from llamaswap_lib.activity.query import moment_of, text_of
 from llamaswap_lib.activity.record import Ended, Record
 from llamaswap_lib.errors import BadGateway, ClientGone, ConcurrencyLimit, HttpError, LoadFailed, ModelHung, RunNotDead
 from llamaswap_lib.server.limits import Limits
@@ -108,6 +109,14 @@ def test_a_small_answer_is_recorded_with_all_that_is_known_of_it() -> None:
     assert record.head_at is not None
     assert 0 < record.sent_at <= record.head_at <= record.seconds
     assert record.sample.stamps == ((0, record.head_at),)
+
+
+def test_the_moment_of_a_record_is_the_one_that_is_told() -> None:
+    with World(answers(OK), config=CONFIG) as world:
+        for count in range(1, 4):
+            world.ask(chat())
+            record = world.journal.wait_for(count)[-1]
+            assert moment_of(text_of(record.timestamp)) == record.timestamp
     assert record.request_fields == record.response_fields == ""
     assert record.request_body is None
 
