@@ -29,6 +29,7 @@ class Keyboard:
         self._history = history
         self._complete = complete
         self._choices: list[str] = []
+        self._kept = 0  # lines of the history that are in its file
         self._readline = _readline()
         if self._readline is not None:
             self._set_up(self._readline)
@@ -63,6 +64,7 @@ class Keyboard:
         with suppress(OSError, ValueError):
             if self._history is not None:
                 readline.read_history_file(str(self._history))
+        self._kept = readline.get_current_history_length()
         readline.set_history_length(MOST_HISTORY)
         readline.set_completer_delims("")
         readline.set_completer(self._completed)
@@ -77,14 +79,20 @@ class Keyboard:
         return self._choices[number] if number < len(self._choices) else None
 
     def _remember(self) -> None:
-        """Write the history after each line: nothing of it is lost with the terminal."""
-        if self._readline is None or self._history is None:
+        """Write each line of the history at once: none is lost with the terminal, nor those of another chat."""
+        readline = self._readline
+        if readline is None or self._history is None:
             return
+        count = readline.get_current_history_length()
+        new, self._kept = count - self._kept, count
         with suppress(OSError):
             self._history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._history, os.O_WRONLY | os.O_CREAT, 0o600))
             self._history.chmod(0o600)
-            self._readline.write_history_file(str(self._history))
+            if hasattr(readline, "append_history_file"):  # some versions of libedit lack it
+                readline.append_history_file(new, str(self._history))
+            else:
+                readline.write_history_file(str(self._history))
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:

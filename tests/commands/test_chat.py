@@ -68,6 +68,15 @@ def test_the_history_is_kept_for_its_user_alone(serve: Serve, state: dict[str, s
             screen.wait_for(f"{PROMPT}good morning")
 
 
+def test_two_chats_at_once_keep_the_history_of_both(serve: Serve, state: dict[str, str], tmp_path: Path) -> None:
+    with serve() as shell, chat(shell, state, "small") as one, chat(shell, state, "small") as other:
+        other.wait_for(is_at_prompt)
+        for screen, text in ((one, "first"), (other, "second"), (other, "second"), (one, "third")):
+            ask(screen, text)
+    history = (tmp_path / "state" / "llamaswap" / "history").read_text()
+    assert history.split() == ["first", "second", "third"]
+
+
 def test_a_question_may_have_several_lines(serve: Serve, state: dict[str, str]) -> None:
     with serve(TALKING) as shell, chat(shell, state, "m", columns=200) as screen:
         screen.wait_for(is_at_prompt)
