@@ -16,8 +16,10 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from llamaswap_lib.adoption import Adoption
+from llamaswap_lib.app import App
 from llamaswap_lib.endpoints import settings_of
 from llamaswap_lib.errors import NotFound, NotImplementedByServer
+from llamaswap_lib.fleet import states
 from llamaswap_lib.reload import Reloader, Serving
 from llamaswap_lib.runtime.guard.guardian import Guardian
 from llamaswap_lib.upgrade.child import Child, Start
@@ -119,6 +121,7 @@ class Giver:
                 "logs": {name: history.decode("latin-1") for name, history in serving.logs.histories().items()},
                 "profile": app.profiles.active,
                 "key_salt": app.key_salt.hex(),
+                "peers": _peers(app),
                 "connections": len(serving.server.table),
                 "is_shared": serving.server.is_shared,
             }
@@ -161,6 +164,12 @@ class Giver:
         self._serving.controller.note_link_lost()
         if self._estate.workers is not None:
             self._estate.workers.leave()
+
+
+def _peers(app: App) -> dict[str, Any]:
+    """What is known of each peer, beside its address."""
+    peers, known = app.config.peers, app.peers.states().items()
+    return {name: [peers[name].proxy, states.described(state)] for name, state in known if name in peers}
 
 
 class _InOrder:
@@ -210,6 +219,8 @@ class Taker:
             serving.latest.app = app = replace(app, key_salt=bytes.fromhex(told["key_salt"]))
             serving.server.change(settings_of(app))
         self._activate(told["profile"])
+        known = told.get("peers", {}).items()
+        app.peers.inherit({name: (address, states.read(state)) for name, (address, state) in known})
         serving.server.is_shared = told["is_shared"]
         if told["connections"] > serving.capacity.connections:
             serving.capacity.grow()

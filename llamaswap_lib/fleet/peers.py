@@ -15,7 +15,7 @@ from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ServiceUnavailable
 from llamaswap_lib.fleet.offers import lists_file
 from llamaswap_lib.fleet.retrying import RetryBudget
-from llamaswap_lib.fleet.states import LLAMASWAP, PeerState
+from llamaswap_lib.fleet.states import LLAMASWAP, Known, PeerState
 from llamaswap_lib.runtime.forward_proxies import NO_PROXIES, ForwardProxies
 from llamaswap_lib.runtime.logs.logger import Logger
 
@@ -81,6 +81,7 @@ class Peers:
         self.budget = RetryBudget()  # of requests that have several places to go to; the loop's
         self._lock = threading.Lock()  # of changes
         self._watching = watching
+        self._before: Known = {}
         self.follower: Follower | None = None
 
     def states(self) -> Mapping[str, PeerState]:
@@ -90,6 +91,10 @@ class Peers:
     def offers(self) -> dict[str, list[str]]:
         """With `models: auto`, what each peer has said that it has."""
         return {name: [offer.name for offer in state.offers or ()] for name, state in self.states().items()}
+
+    def inherit(self, known: Known) -> None:
+        """Another process knew that until now. To be called before there are any peers."""
+        self._before = known
 
     def note_refused(self, name: str, error: str) -> None:
         """No connection to it could be opened for a request."""
@@ -116,7 +121,8 @@ class Peers:
     def _start(self, log: Logger) -> Watching:
         from llamaswap_lib.fleet.watching import Fleet  # noqa: PLC0415 - most have no peers; see `needed.py`
 
-        return Fleet(self._proxies, log, self._on_offers, self.note_gone, self.waits_at, via=self._via)
+        heard = self._on_offers, self.note_gone, self.waits_at
+        return Fleet(self._proxies, log, *heard, via=self._via, before=self._before)
 
     def is_llamaswap(self, name: str) -> bool:
         """Whether it was seen to be one."""

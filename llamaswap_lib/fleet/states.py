@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from llamaswap_lib.fleet.offers import Offer
+from llamaswap_lib.fleet.offers import Offer, entries_of, offers_in
 
 LLAMASWAP, OTHER = "llamaswap", "other"
 EVERY = 1.0  # seconds between two looks at a llamaswap, and after a failure
@@ -74,6 +74,22 @@ class PeerState(NamedTuple):
 
 
 UNKNOWN = PeerState()
+Known = Mapping[str, tuple[str, PeerState]]
+"""By the name of a peer: its address, and what is known of it."""
+
+
+def described(state: PeerState) -> dict[str, Any]:
+    """The same for JSON, for another process of this machine."""
+    offers = None if state.offers is None else entries_of(state.offers)
+    return {**state._asdict(), "models": dict(state.models), "offers": offers, "aliases": {}}
+
+
+def read(told: Mapping[str, Any]) -> PeerState:
+    """What was described; raises KeyError, TypeError and ValueError."""
+    models = {name: ModelThere(*one) for name, one in told["models"].items()}
+    offers, known = told["offers"], {name: told[name] for name in PeerState._fields if name in told}
+    state = PeerState(**{**known, "models": models, "offers": None})
+    return state if offers is None else after_list(state, offers_in(offers) or ())
 
 
 def after_success(state: PeerState, now: float, kind: str, models: Mapping[str, ModelThere]) -> PeerState:

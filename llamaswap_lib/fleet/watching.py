@@ -17,7 +17,8 @@ from llamaswap_lib.config.sections import Auto, Peer
 from llamaswap_lib.fleet import states
 from llamaswap_lib.fleet.kept_lists import KeptLists
 from llamaswap_lib.fleet.looks import LONGEST_LOOK, LookFailed, fields_of, list_of, look_at
-from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, PeerState
+from llamaswap_lib.fleet.offers import Offer
+from llamaswap_lib.fleet.states import LLAMASWAP, UNKNOWN, Known, PeerState
 from llamaswap_lib.printable import printable
 from llamaswap_lib.proxy.asking import Answer, ask
 from llamaswap_lib.runtime.forward_proxies import ForwardProxies
@@ -46,10 +47,11 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
         pause: Pause = _wait,
         via: str = "",
+        before: Known = MappingProxyType({}),
     ) -> None:
         """`on_offers` is called by a thread `look-M` when what a peer says that it has is another list, and
         `on_gone` with its address after each look at a llamaswap that is out and silent. `waits_at`: whether requests
-        are sent to an address. `via` is our entry of that header.
+        are sent to an address. `via` is our entry of that header. `before` is what is known of the first peers.
         """
         self._proxies = proxies
         self._log = log
@@ -59,6 +61,7 @@ class Fleet:
         self._clock = clock
         self._pause = pause
         self._via = via
+        self._before = before
         self._kept = KeptLists(log.warn)
         self.on_states: Callable[[], None] = lambda: None
         self._lock = threading.Lock()  # protects what follows
@@ -102,9 +105,9 @@ class Fleet:
             for name, peer in config.peers.items():
                 watch = before.get(name)
                 if watch is None or _server(watch.peer) != _server(peer):
-                    offers = kept[name]
-                    watch = _Watch(name, peer, UNKNOWN if offers is None else states.after_list(UNKNOWN, offers))
+                    watch = self._new_watch(name, peer, kept[name])
                 self._watches[name] = watch
+            self._before = {}
             new = [watch for name, watch in self._watches.items() if before.get(name) is not watch]
             self._publish()
             gone = [watch for name, watch in before.items() if self._watches.get(name) is not watch]
@@ -112,6 +115,15 @@ class Fleet:
             watch.end()
         for watch in new:
             self._start(watch)
+
+    def _new_watch(self, name: str, peer: Peer, offers: tuple[Offer, ...] | None) -> _Watch:
+        address, state = self._before.get(name, ("", UNKNOWN))
+        if address != peer.proxy:
+            return _Watch(name, peer, UNKNOWN if offers is None else states.after_list(UNKNOWN, offers))
+        watch = _Watch(name, peer, state)
+        if state.offers is not None:
+            watch.was_asked.set()  # a moment ago, by another process
+        return watch
 
     def wait_for_lists(self, seconds: float) -> None:
         """Until all peers whose models are `auto` were asked for them once, for so long at most; blocks."""

@@ -66,6 +66,30 @@ def test_a_process_that_was_replaced_writes_no_list_any_more(run_program: RunPro
             held.end(wire)
 
 
+def test_what_is_known_of_a_peer_that_is_out_goes_along_at_an_upgrade(run_program: RunProgram) -> None:
+    box = Box(running=running())
+    box.answers["/v1/models"] = sized(json.dumps({"data": [{"id": "m"}]}).encode())
+    upstream = Upstream(box)
+    config = {"peers": {"box": {"proxy": upstream.proxy, "models": "auto"}}}
+    with closing(upstream), run_program(config) as program:
+
+        def row() -> dict[str, Any]:
+            [found] = program.get("/api/peers").json()["peers"]
+            return dict(found)
+
+        def names() -> list[str]:
+            return [model["id"] for model in program.get("/v1/models").json()["data"]]
+
+        wait_until(lambda: names() == ["box/m"], "it has said its list")
+        box.answers.clear()
+        wait_until(lambda: row()["up"] is False, "it is out")
+        before = row()
+        program.upgrade()
+        assert [row()[key] for key in ("up", "since", "kind")] == [before[key] for key in ("up", "since", "kind")]
+        assert names() == ["box/m"]
+        assert "peer box is in again" not in program.stdout
+
+
 def test_a_list_belongs_to_the_address_that_has_said_it(run_program: RunProgram) -> None:
     boxes = {name: Box(running=running()) for name in ("first", "silent", "last")}
     for name in ("first", "last"):

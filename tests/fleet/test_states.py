@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from llamaswap_lib.fleet.offers import Offer
 from llamaswap_lib.fleet.states import (
     LLAMASWAP,
     OTHER,
@@ -11,11 +14,27 @@ from llamaswap_lib.fleet.states import (
     ModelThere,
     PeerState,
     after_failure,
+    after_list,
     after_refusal,
     after_success,
+    described,
+    read,
 )
 
 UP = after_success(UNKNOWN, 10.0, LLAMASWAP, {"m": ModelThere("ready", 2, 1)})
+
+
+@pytest.mark.parametrize("name", ["never looked at", "up", "out", "with a list", "with an empty list"])
+def test_what_is_known_is_told_to_another_process(name: str) -> None:
+    offers = (Offer("m", "", {"description": "\u00e9"}, 4096), Offer("other", "m", {}, 4096))
+    state = {
+        "never looked at": UNKNOWN,
+        "up": UP,
+        "out": failed(UP, 3),
+        "with a list": after_list(UP, offers),
+        "with an empty list": after_list(UP, ()),
+    }[name]
+    assert read(json.loads(json.dumps(described(state)))) == state
 
 
 def failed(state: PeerState, times: int) -> PeerState:
