@@ -29,6 +29,7 @@ LOST_AFTER, GRACE = 15.0, 10.0  # seconds
 PAUSE, PATIENCE = 3.0, 3.0  # seconds between two questions to llamaswap, and for one of them
 LEAST_LOOKS = 5  # before it counts as gone
 OK = 200
+WHY = {0: "does not answer any more", 404: "does not know this run any more"}
 MOST_BYTES = 8_192
 LOOK = 0.02  # seconds between looks at processes that are not our children
 AT_END_TIMEOUT = 30.0  # seconds for the command of --at-end
@@ -228,19 +229,19 @@ class Front:
         pause = min(PAUSE, self._lost_after / LEAST_LOOKS) if self._lost_after else PAUSE
         while not 0 < self._lost_after <= time.monotonic() - seen:
             time.sleep(pause)
-            status, known = self._ask()
+            status, told = self._ask()
             if status == OK:
                 seen = time.monotonic()
-                if known != address:
+                if told != address:
                     self.tell(address)
             else:
-                why = "does not know this run" if status else "does not answer"
-        complain(f"the llamaswap at {self._shown} {why} any more: ending the server")
+                why = WHY.get(status, f"answers with {status}") + (f" ({told})" if told else "")
+        complain(f"the llamaswap at {self._shown} {why}: ending the server")
         self.is_lost = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _ask(self, told: dict[str, str] | None = None) -> tuple[int, str]:
-        """The status of its answer, 0 without one; and the address that it knows."""
+        """The status of its answer, 0 without one; and the address that it knows, or why there is no answer."""
         import http.client  # noqa: PLC0415 - with the next one it takes longer than all others together
         import urllib.request  # noqa: PLC0415
 
@@ -254,8 +255,9 @@ class Front:
         except urllib.request.HTTPError as error:
             error.close()
             return error.code, ""
-        except (OSError, ValueError, AttributeError, http.client.HTTPException):
-            return 0, ""
+        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)  # of an URLError
+            return 0, str(getattr(reason, "strerror", None) or reason)
 
 
 def free_port(first: int, last: int) -> int:

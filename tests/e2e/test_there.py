@@ -289,7 +289,8 @@ def test_a_job_of_slurm_is_cancelled_with_its_server(file: str) -> None:
     env = {**ENV, "SLURM_JOB_ID": "31", "PATH": f"{folder}:{os.environ['PATH']}"}
     done = run(file, "--front", NOWHERE, "--lost-after", "0.2", "--", "sleep", "1000", "PORT", env=env)
     assert (folder / "cancelled").read_text() == "31\n"
-    assert f"the llamaswap at {NOWHERE} does not answer any more: ending the server" in done.stderr
+    why = "does not answer any more (Connection refused)"
+    assert f"the llamaswap at {NOWHERE} {why}: ending the server" in done.stderr
 
 
 def test_a_llamaswap_that_does_not_know_the_run_is_none(file: str, front: Front) -> None:
@@ -302,6 +303,12 @@ def test_a_llamaswap_that_does_not_know_the_run_is_none(file: str, front: Front)
         assert process.wait(DEADLINE) == 5
         assert process.stderr is not None
         assert "does not know this run any more" in process.stderr.read()
+
+
+def test_why_the_llamaswap_in_front_does_not_answer_is_said(file: str, front: Front) -> None:
+    url = front.url.replace("http:", "https:")
+    done = run(file, "--front", url, "--lost-after", "0.2", "--", "sleep", "1000", "PORT")
+    assert f"the llamaswap at {url} does not answer any more ([SSL: " in done.stderr
 
 
 # -- with the program --
