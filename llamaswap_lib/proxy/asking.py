@@ -68,7 +68,10 @@ def _ask(sock: socket.socket, origin: Origin, target: str, fields: str, deadline
     lines = f"GET {target} HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: close\r\n{fields}\r\n"
     _send(sock, lines.encode("latin-1"), deadline)
     reader, data = AnswerHeadReader(lenient=True), b""
-    while (head := reader.read(data, 0)) is None:
+    while (head := reader.read(data, 0)) is None or head.status < 200:
+        if head is not None:  # such as 103: the answer follows
+            data = data[reader.end :]
+            continue
         _left(deadline)
         if not (more := _receive(sock, deadline)):
             raise BadAnswer("it closed the connection without an answer")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from contextlib import closing
 
 import pytest
 
@@ -11,7 +13,10 @@ from llamaswap_lib.config.sections import Peer
 from llamaswap_lib.errors import BadGateway
 from llamaswap_lib.fleet.looks import LookFailed, Seen, fields_of, look_at
 from llamaswap_lib.fleet.states import LLAMASWAP, OTHER, ModelThere
-from llamaswap_lib.proxy.asking import Answer, BadAnswer
+from llamaswap_lib.proxy.asking import Answer, BadAnswer, ask
+from llamaswap_lib.runtime.forward_proxies import NO_PROXIES
+from tests.fleet.boxes import Box
+from tests.web.world import DEADLINE, Upstream, sized
 
 RUNNING = {
     "running": [
@@ -103,3 +108,11 @@ def test_a_peer_is_shown_its_key_and_who_asks() -> None:
     key = "Authorization: Bearer s\xc3\xa9k\r\nx-api-key: s\xc3\xa9k\r\n"
     assert fields_of(Peer("http://h", ("m",), " sék ")) == key
     assert fields_of(Peer("http://h", ("m",), " sék "), "1.1 us") == f"Via: 1.1 us\r\n{key}"
+
+
+def test_an_answer_may_come_behind_others_that_are_none_yet() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    upstream = Upstream(Box(running=early + early + sized(b'{"running": []}')))
+    with closing(upstream):
+        answer = ask(upstream.proxy, "/running", NO_PROXIES, time.monotonic() + DEADLINE)
+    assert answer == Answer(200, b'{"running": []}')
