@@ -6,7 +6,7 @@ not configured, is treated as at a reload: it is stopped when its requests have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from llamaswap_lib.core.events import Event, ModelsChanged
@@ -32,5 +32,5 @@ class Adoption:
             self._replaced.append(upstream.model)
         return process, upstream
 
-    def change(self, running: Mapping[str, str]) -> ModelsChanged:
-        return models_changed(None, self._standing, self._replaced, running)
+    def change(self, running: Mapping[str, str], former: Collection[str]) -> ModelsChanged:
+        return models_changed(None, self._standing, self._replaced, running, former)

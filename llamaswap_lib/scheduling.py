@@ -132,32 +132,39 @@ class Standing(NamedTuple):
 
 
 def models_changed(
-    old: Standing | None, new: Standing, replaced: Collection[str], running: Mapping[str, str]
+    old: Standing | None,
+    new: Standing,
+    replaced: Collection[str],
+    running: Mapping[str, str],
+    former: Collection[str] = (),
 ) -> ModelsChanged:
     """The event for the scheduler. `running`: model -> the URL of its run, of all that there are.
 
-    `old` is None where that was the configuration of another process.
+    `old` is None where that was the configuration of another process; `former` are the models of `running` that were
+    not in it any more.
     """
+    former = former if old is None else running.keys() - old.config.models.keys()
     leaving = [model for model in running if model not in new.config.models or model in replaced]
     return ModelsChanged(
         models=model_specs(new.config),
         replaced=frozenset(replaced),
         rules=new.made.rules,
         max_wait=new.config.routing.max_wait,
-        blocked={model: _blocked_by(model, running[model], old, new) for model in leaving},
+        blocked={model: _blocked_by(model, running[model], old, new, is_former=model in former) for model in leaving},
     )
 
 
-def _blocked_by(leaving: str, proxy: str, old: Standing | None, new: Standing) -> frozenset[str]:
+def _blocked_by(leaving: str, proxy: str, old: Standing | None, new: Standing, *, is_former: bool) -> frozenset[str]:
     """Who cannot start while it is there: models that need its port, and those that may not run beside it.
 
-    For one that is configured still, the new rules say the latter; else the old ones, as far as they can.
+    For one that is configured still, the new rules say the latter; else the old ones, as far as they can. The scheduler
+    keeps what they have said of one that is former. Rules that go by memory are not told of what is not configured.
     """
+    is_judged = leaving in new.config.models or (is_former and new.made.rules.refuse is None)
     return frozenset(
         name
         for name, model in new.config.models.items()
-        if _has_same_address(model, proxy)
-        or (leaving not in new.config.models and not (old and _may_run_together(old, new, name, leaving)))
+        if _has_same_address(model, proxy) or not (is_judged or (old and _may_run_together(old, new, name, leaving)))
     )
 
 

@@ -77,6 +77,20 @@ def test_a_removed_model_finishes_its_requests_takes_no_new_ones_and_is_stopped(
         wait_until(lambda: "a: stopping, the configuration has changed" in program.stdout, "the log says so")
 
 
+def test_a_removed_model_that_is_busy_yet_holds_up_nobody_more_after_the_next_change(
+    run_program: RunProgram, tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    with (
+        run_program({**models(a=held.command, b=demo()), **TOGETHER}) as program,
+        begin_stream(program, "a") as wire,
+    ):
+        program.reload(models(b=demo()))
+        program.reload({**models(b=demo()), "logLevel": "debug"})
+        assert "this is b." in contents(program, "b")
+        held.end(wire)
+
+
 def test_a_changed_model_goes_on_as_it_was_for_its_requests_and_the_next_gets_the_new_one(
     run_program: RunProgram, tmp_path: Path
 ) -> None:

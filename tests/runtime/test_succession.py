@@ -38,9 +38,9 @@ class FakeAdoption:
         self._heir.processes.append(process)
         return process, Upstream(process.run_id, process.model, described["proxy"], described["port"])
 
-    def change(self, running: Mapping[str, str]) -> ModelsChanged:
+    def change(self, running: Mapping[str, str], former: Collection[str]) -> ModelsChanged:
         specs = {model: ModelSpec(unload_timeout=PATIENCE) for model in self._models}
-        blocked = {model: frozenset(specs) for model in running if model not in specs}
+        blocked = {model: frozenset(specs) for model in running if model not in {*specs, *former}}
         return ModelsChanged(specs, frozenset(self._replaced), Rules(self._evict), 0.0, blocked)
 
 

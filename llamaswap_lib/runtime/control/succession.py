@@ -49,8 +49,11 @@ class Adoption(Protocol):
     ) -> tuple[AdoptedHandle, Upstream]:
         """The process of a run, not yet started. Raises KeyError, TypeError, ValueError and OSError."""
 
-    def change(self, running: Mapping[str, str]) -> events.ModelsChanged:
-        """What is configured here. `running`: model -> the URL of its run, of all that were taken over."""
+    def change(self, running: Mapping[str, str], former: Collection[str]) -> events.ModelsChanged:
+        """What is configured here. `running`: model -> the URL of its run, of all that were taken over.
+
+        `former` are models that were not configured any more.
+        """
 
 
 class _Freeze:
@@ -181,7 +184,8 @@ class SuccessionController(Controller):
             self._outputs[upstream.model] = process.output
             adopted[upstream.run_id] = process
         self._adopted = adopted
-        self._change = adoption.change({run.upstream.model: run.upstream.proxy for run in self._live.values()})
+        running = {run.upstream.model: run.upstream.proxy for run in self._live.values()}
+        self._change = adoption.change(running, self._state.former)
 
     def begin(self, commit: Message, send: Send) -> None:
         """Decide from now on, in place of `start`. `commit` is what the elder's `retire` gave; `send` as there."""
