@@ -327,7 +327,9 @@ def _tell_of_changes(
 def _counters(controller: Controller, is_known: Callable[[str], bool]) -> Counters:
     """What the controller does is counted in them; `is_known`: whether a name leads to a model."""
     counters, failing = Counters(is_known), controller.failing
-    controller.listen(lambda runs: counters.note_runs(runs, [(model, fail.tries) for model, fail in failing().items()]))
+    controller.listen(
+        lambda runs: counters.note_runs(runs, [(model, fail.tries, fail.since) for model, fail in failing().items()])
+    )
     controller.listen_to_orders(
         lambda run_id, model, kind, _: counters.note_stop(run_id, model, kind), counters.note_swap
     )

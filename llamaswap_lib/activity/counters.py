@@ -87,6 +87,7 @@ class Counters:
         """`is_known`: whether a name leads to a model, by the configuration."""
         self._is_known = is_known
         self._clock = clock
+        self._began = clock()
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, int, str], int] = defaultdict(int)
         self._tokens: dict[tuple[str, str], int] = defaultdict(int)
@@ -128,7 +129,7 @@ class Counters:
         )
         self._runs: dict[int, RunView] = {}  # as they were told of last
         self._stopping: dict[int, tuple[str, float]] = {}  # its model, and since when, by run
-        self._tries: dict[str, int] | None = None  # that failed in a row, by model; None before anything was told
+        self._tries: dict[str, int] | None = None  # that failed in a row, by model, as they were told of last
         self._for_room: frozenset[str] = frozenset()  # models that are to go for memory
 
     # -- the activity writer's thread --
@@ -168,17 +169,17 @@ class Counters:
 
     # -- the controller's thread --
 
-    def note_runs(self, runs: Sequence[RunView], tries: Iterable[tuple[str, int]]) -> None:
-        """What runs now, and how often each model that fails has failed in a row."""
+    def note_runs(self, runs: Sequence[RunView], tries: Iterable[tuple[str, int, float]]) -> None:
+        """What runs now, and how often each model that fails has failed in a row, and since when.
+
+        What another process has seen, from which this one has taken over, is not counted again.
+        """
         now = self._clock()
         with self._lock:
             before, self._runs = self._runs, {run.run_id: run for run in runs}
-            before_tries, self._tries = self._tries, dict(tries)
-            if before_tries is None:  # what there was before this process, another one has counted
-                return
             for run in runs:
                 known = before.get(run.run_id)
-                if run.ready_at is not None and (known is None or known.ready_at is None):
+                if run.ready_at is not None and known is not None and known.ready_at is None:
                     self._loads.add(run.model, run.ready_at - run.loading_since)
                 if run.is_falling_asleep and known is not None and not known.is_falling_asleep:
                     self._sleeps[run.model, "memory" if run.model in self._for_room else "swap"] += 1
@@ -187,8 +188,11 @@ class Counters:
                 if run_id not in self._runs:
                     self._stops.add(model, max(0.0, now - since))
                     del self._stopping[run_id]
-            for model, count in self._tries.items():
-                self._failures[model] += max(0, count - before_tries.get(model, 0))
+            before_tries, self._tries = self._tries, {}
+            for model, count, since in tries:
+                self._tries[model] = count
+                if before_tries is not None or since >= self._began:
+                    self._failures[model] += max(0, count - (before_tries or {}).get(model, count - 1))
 
     def note_swap(self, model: str, why: Explanation) -> None:
         """Others go for the model."""

@@ -164,16 +164,6 @@ def test_a_model_that_is_put_to_sleep_is_counted_apart_from_those_that_are_told_
     }
 
 
-def test_what_another_process_has_left_is_not_counted_again() -> None:
-    counted = counters()
-    for _ in range(2):
-        counted.note_runs((run_view("ready", 93.5),), [("b", 2)])
-    assert values(counted, "llamaswap_load_duration_seconds", "_count") == {}
-    assert values(counted, "llamaswap_start_failures", "_total") == {}
-    counted.note_runs((), [("b", 3)])
-    assert values(counted, "llamaswap_start_failures", "_total") == {"b": 1}
-
-
 def test_one_that_was_falling_asleep_when_another_process_took_over_is_not_counted_again() -> None:
     counted = counters()
     counted.note_runs((run_view("falling asleep", 93.5),), ())
@@ -203,10 +193,27 @@ def test_what_goes_for_memory_is_told_apart_from_what_goes_by_rules() -> None:
 
 def test_failures_are_counted_as_they_come() -> None:
     counted = counters()
-    for tries in ({}, {"a": 1}, {"a": 1, "b": 2}, {"a": 3}, {}, {"a": 1}):
-        counted.note_runs([], tries.items())
+    for tries in ({}, {"a": 1}, {"a": 1, "b": 1}, {"a": 2, "b": 2}, {"a": 3}, {}, {"a": 1}):
+        counted.note_runs([], [(model, count, 100.0) for model, count in tries.items()])
     failures = {'llamaswap_start_failures_total{model="a"} 4', 'llamaswap_start_failures_total{model="b"} 2'}
     assert failures <= lines(counted)
+
+
+def test_one_that_loads_and_dies_again_and_again_has_failed_once_each_time() -> None:
+    counted = counters()
+    for tries in ({}, {"a": 1}, {}, {"a": 2}, {}, {"a": 3}):  # while it serves it does not fail
+        counted.note_runs([], [(model, count, 100.0) for model, count in tries.items()])
+    assert values(counted, "llamaswap_start_failures", "_total") == {"a": 3}
+
+
+def test_what_was_loaded_and_has_failed_before_this_process_took_over_is_not_counted_again() -> None:
+    counted = counters()
+    moved = RunView(1, "a", 1, "ready", RunState.READY, 80.0, 93.5, loading_since=95.0)  # it was ready where it was
+    counted.note_runs([moved], [("b", 3, 99.0)])
+    assert values(counted, "llamaswap_load_duration_seconds", "_sum") == {}
+    assert values(counted, "llamaswap_start_failures", "_total") == {}
+    counted.note_runs([moved], [("b", 4, 99.0)])
+    assert values(counted, "llamaswap_start_failures", "_total") == {"b": 1}
 
 
 def test_swaps_and_reloads_are_counted() -> None:

@@ -57,7 +57,7 @@ def note_a_day(counters: Counters) -> None:
         counters.note_runs(runs, [])
     counters.note_swap("m", Explanation("group g runs one model at a time", reasons={"n": "group g"}))
     counters.note_stop(1, "m", "ttl")
-    counters.note_runs([], [("m", 1)])
+    counters.note_runs([], [("m", 1, time.monotonic())])
     counters.note_runs([], [])
 
 
