@@ -120,7 +120,7 @@ class RunNews:
 
     def _fall_asleep(self, run: Run) -> None:
         """Its ttl goes on. What it has given back may be free a moment later, as what a process held that has ended."""
-        run.move(RunState.SLEEPING, self._world.ttl_of_sleeper(run))
+        run.move(RunState.SLEEPING, self._world.idle_until(run))
         run.asleep_since = self._world.now
         self._world.freeing.note_end(run.model, self._world.now)
 

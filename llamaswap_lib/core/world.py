@@ -199,10 +199,8 @@ class World:
         for run in list(self.runs.values()):
             if run.model not in models or run.model in replaced:
                 self.retire(run)
-            elif run.state is RunState.READY and models[run.model].ttl != before[run.model].ttl:
-                run.deadline = self.now if models[run.model].ttl > 0 else None  # a look, which sets the next one
-            elif run.state is RunState.SLEEPING:
-                run.deadline = self.ttl_of_sleeper(run)
+            elif run.state in (RunState.READY, RunState.SLEEPING) and models[run.model].ttl != before[run.model].ttl:
+                run.deadline = self.idle_until(run)  # a look, which sets the next one
             elif run.phase == "queued":
                 run.deadline = self._queued_until(run)
             if run.is_retired:
@@ -384,8 +382,8 @@ class World:
         ttl = self.models[run.model].ttl
         return since + ttl if ttl > 0 else None
 
-    def ttl_of_sleeper(self, run: Run) -> float | None:
-        """When it has been idle for its ttl, awake and asleep."""
+    def idle_until(self, run: Run) -> float | None:
+        """When it has been idle for its ttl, awake and asleep, if no request came since it was last asked."""
         return self.ttl_look(run, max(run.idle_since, run.ready_at or 0.0))
 
     def _queued_until(self, run: Run) -> float | None:

@@ -462,6 +462,17 @@ def test_one_that_was_idle_for_less_is_looked_at_when_the_new_ttl_is_over() -> N
     assert story.scheduler.next_deadline() == 11.0
 
 
+def test_a_new_ttl_counts_from_when_it_was_ready_and_not_from_its_start() -> None:
+    story = Story(together)
+    story.arrive(1, "A")
+    story.now = 60.0
+    story.ready(1)
+    story.now = 63.0
+    assert change(story, specs={"A": ModelSpec(ttl=10.0)}) == []
+    assert story.scheduler.next_deadline() == 70.0
+    assert story.wait_until(70.0) == [ShutIfIdle((1,), 10.0)]
+
+
 def test_without_a_ttl_any_more_nothing_is_due() -> None:
     story = Story(together, specs={"A": ModelSpec(ttl=100.0)})
     story.load("A", 1)

@@ -518,7 +518,8 @@ class Witness:
     def _is_over(self, life: Life) -> bool:
         ttl = self.plan.habits[life.model].ttl
         is_idle = life.is_ready or (life.is_asleep and not life.is_ending)
-        return ttl > 0 and is_idle and life.gate.idle_since + ttl <= self.now and not self.waits(life.model)
+        since = max(life.gate.idle_since, life.ready_at or 0.0)
+        return ttl > 0 and is_idle and since + ttl <= self.now and not self.waits(life.model)
 
     def _check_kill(self, life: Life) -> None:
         self.require(life.is_ending and self.now >= life.kill_at - MOMENT, f"killed {life.model} too early")
