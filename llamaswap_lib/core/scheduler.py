@@ -202,7 +202,7 @@ class Scheduler:
             case events.RequestAbandoned(ticket):
                 self._abandon(ticket)
             case events.PreloadRequested(models):
-                self._preload.add(() if self._is_closing else models)
+                self._preload.add([model for model in models if model in self._world.models and not self._is_closing])
             case events.LoadDemanded(model):
                 self._failures.pardon([model])
             case events.UnloadRequested(ticket, models):

@@ -166,6 +166,11 @@ def test_what_is_unloaded_meanwhile_is_not_preloaded() -> None:
     assert StartProcess(3, "D") not in story.exited(2)
 
 
+def test_what_is_not_configured_by_then_is_not_preloaded() -> None:
+    story = Story(together)
+    assert preload(story, "Z", "A") == preloading("A", 1)
+
+
 def test_nothing_is_preloaded_after_the_shutdown() -> None:
     story = Story(together)
     preload(story, "A", "B")
