@@ -193,6 +193,8 @@ def test_a_model_that_was_waited_for_longer_than_max_wait_gets_the_others_stoppe
             if more.is_in():
                 more.leave()
         stage.await_queue("cold", "hot")
+        assert stage.controller.runs()[0].state == "ready"
+        assert not stage.controller.is_ready("hot")  # who asks for it now has it loaded anew
         hot.leave()
         cold.await_in()
         cold.leave()

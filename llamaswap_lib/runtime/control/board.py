@@ -77,6 +77,11 @@ class Board:
         """What runs, sorted by model; a new tuple when it has changed, and only then."""
         return self._published.runs
 
+    def is_ready(self, model: str) -> bool:
+        """Whether a request for it causes no load: it is ready, and not shut for somebody who has waited too long."""
+        ready = [run.detail for run in self.runs if run.model == model and run.state == "ready"]
+        return any(detail is not RunState.DRAINING for detail in ready)
+
     @property
     def is_freeing(self) -> bool:
         """Whether a start waits for memory to become free."""

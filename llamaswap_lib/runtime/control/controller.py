@@ -231,7 +231,7 @@ class Controller:
         return self._board.failing
 
     def is_ready(self, model: str) -> bool:
-        return any(run.model == model and run.state == "ready" for run in self._board.runs)
+        return self._board.is_ready(model)
 
     def ready_upstream(self, model: str) -> Upstream | None:
         """Where the ready run of `model` listens, without a place inside it: the run may end at any time."""
