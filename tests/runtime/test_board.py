@@ -193,6 +193,19 @@ def test_a_swap_to_a_model_that_runs_already_is_told_when_the_others_have_gone()
         visit.leave()
 
 
+def test_a_swap_to_a_model_that_runs_already_is_told_though_one_that_has_gone_is_loaded_again_at_once() -> None:
+    told: list[Swap] = []
+    swaps = Swaps()
+    swaps.listen(told.append)
+    ready = RunView(1, "a", 1, "ready", RunState.READY, 1.0, 2.0)
+    stopping = RunView(2, "b", 1, "stopping", RunState.STOPPING, 3.0, 4.0)
+    swaps.begin("a", ("b",), "why", 5.0)
+    swaps.look((ready, stopping), ("a", "b"), 6.0)
+    assert told == []
+    swaps.look((ready, RunView(3, "b", 2, "starting", RunState.STARTING, 7.0, None)), ("b",), 7.0)
+    assert told == [Swap(("b",), "a", "why", 2.0)]
+
+
 def test_a_swap_to_a_model_that_runs_already_is_forgotten_when_its_client_leaves_before_all_have_gone() -> None:
     told: list[Swap] = []
     swaps = Swaps()

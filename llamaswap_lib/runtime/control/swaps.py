@@ -27,6 +27,10 @@ class _Begun(NamedTuple):
     reason: str
     at: float
 
+    def awaits(self, run: RunView) -> bool:
+        """Whether it is to go: one that was loaded later is another one."""
+        return run.model in self.gone and run.load_began < self.at
+
 
 class Swaps:
     """Those that have begun."""
@@ -53,7 +57,7 @@ class Swaps:
             ran_before = ready_at is not None and ready_at < begun.at
             if ready_at is not None and not ran_before:
                 self._tell(model, begun, ready_at)
-            elif ran_before and not by_model.keys() & {*begun.gone}:
+            elif ran_before and not any(begun.awaits(run) for run in by_model.values()):
                 self._tell(model, begun, now)
             elif (ran_before or model not in by_model) and model not in waited_for:
                 del self._begun[model]
