@@ -235,9 +235,10 @@ def in_path(name: str) -> str:
 def _refusal(url: str, response: http.client.HTTPResponse) -> Refused:
     text = response.read(MOST_ERROR_BYTES).decode("utf-8", "replace").strip()
     message, code, status = "", "", response.status
-    with suppress(ValueError, AttributeError, KeyError, RecursionError):
+    with suppress(ValueError, AttributeError, KeyError, TypeError, RecursionError):
         error = json.loads(text, strict=False)["error"]
-        message, code = (error, "") if isinstance(error, str) else (str(error["message"]), str(error.get("code") or ""))
+        told = {"message": error} if isinstance(error, str) else error
+        message, code = str(told["message"] or ""), str(told.get("code") or "")
     if status in NO_SUCH_ROUTE and not message:
         return NoRoute(f"{url}: the server has no such route: it is older, or no llamaswap", status)
     if not message:

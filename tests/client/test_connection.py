@@ -110,6 +110,10 @@ def test_an_answer_that_lacks_what_belongs_into_it() -> None:
         (reply("it failed", "500 X", "text/plain"), 6, "it failed"),
         (reply("<html>much</html>", "502 Bad Gateway", "text/html"), 6, "502 Bad Gateway"),
         (reply('{"error": {"code": 3}}', "500 X"), 6, '"code": 3'),
+        (reply('{"error": {"message": null}}', "500 X"), 6, '{"error": {"message": null}}'),
+        (reply('{"error": null}', "500 X"), 6, '{"error": null}'),
+        (reply('["no"]', "400 Bad Request"), 6, '["no"]'),
+        (reply("null", "503 X"), 6, "null"),
         (reply('{"error": {"message": "a\x1b[2J\x9b2Jb\\nc"}}', "500 X"), 6, "a\\x1b[2J\\x9b2Jb\nc"),
     ],
 )
