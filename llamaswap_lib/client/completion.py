@@ -93,10 +93,10 @@ class Completion:
     def _whole(self, response: HTTPResponse) -> Iterator[Any]:
         """The one value of an answer that is no stream, in the form of a stream's."""
         try:
-            value = json.loads(response.read())
-            for choice in value.get("choices") or ():
-                choice["delta"] = choice.get("message") or {}
-        except (ValueError, AttributeError, TypeError):
+            value = json.loads(b"".join(self._server.pieces(response)))
+            for choice in () if value.get("error") else value["choices"]:
+                choice["delta"] = choice.get("message")
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
             raise ServerError("the model's server did not answer with a chat completion") from None
         yield value
 
@@ -108,7 +108,7 @@ class Completion:
                 return
             try:
                 value = json.loads(data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             yield value
             is_ended = is_ended or bool(self.finish)
@@ -131,11 +131,14 @@ class Completion:
             raise _refused(value["error"])
         if isinstance(value.get("usage"), dict):
             self.usage = value["usage"]
-        choice = next(iter(value.get("choices") or ()), None)
+        choices = value.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             return
         self.finish = str(choice.get("finish_reason") or self.finish)
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str) and str(value.get("id")).startswith(LOADING_ID):
             yield Piece(thought, Kind.LOADING)
