@@ -19,15 +19,15 @@ class InFlight:
         operation = event.get("operation")
         if operation == "snapshot":
             self._requests = {}
-            for request in event.get("requests", ()):
+            for request in event.get("requests") or ():
                 self._note(request, now)
-        elif operation == "upsert":
+        elif operation == "upsert" and event.get("request"):
             self._note(event["request"], now)
         elif operation == "remove":
-            self._requests.pop(event["id"], None)
+            self._requests.pop(str(event.get("id")), None)
 
     def _note(self, request: Request, now: float) -> None:
-        began = now - request.get("elapsed_ms", 0) / 1000
+        began = now - (request.get("elapsed_ms") or 0) / 1000
         known = self._requests.get(request["id"])
         self._requests[request["id"]] = (request, began if known is None else known[1])
 

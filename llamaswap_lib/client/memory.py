@@ -39,7 +39,7 @@ def need(row: Row | None) -> str:
     """On the devices that it needs most of: `4.2 GB measured`, `unknown`; `-` where nothing is said."""
     if not row:
         return words.UNKNOWN
-    sizes = row["devices"]
+    sizes = row.get("devices")
     if not sizes:
         return str(row["source"])
     of_gpus = [size for name, size in sizes.items() if name != RAM]
@@ -49,7 +49,8 @@ def need(row: Row | None) -> str:
 def need_in_full(row: Row, told: Row) -> str:
     """`18 GB on GPU 0 and 2.0 GB on RAM, measured`."""
     labels = {one["device"]: one["name"] for one in told.get("devices", ())}
-    parts = [f"{words.size(size)} on {labels.get(name, name)}" for name, size in (row["devices"] or {}).items() if size]
+    sizes = row.get("devices")
+    parts = [f"{words.size(size)} on {labels.get(name, name)}" for name, size in (sizes or {}).items() if size]
     if parts:
         return f"{' and '.join(parts)}, {row['source']}"
-    return f"{row['source']}: it is loaded alone, once" if row["devices"] is None else f"nothing, {row['source']}"
+    return f"{row['source']}: it is loaded alone, once" if sizes is None else f"nothing, {row['source']}"

@@ -30,7 +30,7 @@ def runs_of(peers: Sequence[Row]) -> Iterator[Row]:
 def troubles(peers: Sequence[Row]) -> Iterator[str]:
     """`box2 is out since 14:03:21: connection refused`, of each that is out."""
     for peer in peers:
-        if peer["up"] is False:
+        if peer.get("up") is False:
             since = f" since {words.local_time(peer['since'])}" if peer.get("since") else ""
             why = f": {peer['last_error']}" if peer.get("last_error") else ""
             yield f"{peer['peer']} is out{since}{why}"

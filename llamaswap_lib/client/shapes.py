@@ -38,7 +38,7 @@ TICKET = {
     "estimate_seconds": NUMBER,
 }  # fmt: skip
 REQUEST = {
-    "id": str, "model": str, "timestamp": TEXT, "method": TEXT, "req_path": str, "remote_ip": TEXT,
+    "id": str, "model": str, "timestamp": str, "method": TEXT, "req_path": str, "remote_ip": TEXT,
     "resp_bytes": NUMBER, "elapsed_ms": NUMBER,
 }  # fmt: skip
 ABOUT = {
@@ -79,11 +79,11 @@ ANSWERS = {
     "/running": {"running": [RUN]},
     "/v1/models": {"data": [ENTRY]},
     "/v1/models/*": ENTRY,
-    "/api/queue": {"queue": Maybe([TICKET])},
+    "/api/queue": {"queue": [TICKET]},
     "/api/peers": {"peers": [PEER]},
     "/api/models/*/plan": PLAN,
     "/api/memory": MEMORY,
-    "/api/inflight": {"requests": Maybe([REQUEST])},
+    "/api/inflight": {"requests": [REQUEST]},
     "/api/metrics/activity": {"data": [ROW]},
     "/api/metrics/stats": {"gen_histogram": SPEEDS, "prompt_histogram": SPEEDS, "total_requests": NUMBER},
     "/api/captures/*": {
@@ -93,8 +93,8 @@ ANSWERS = {
     "/api/profiles/active": {"active": TEXT},
     "/api/version": {"version": str, "commit": TEXT},
     "/api/config": {
-        "config": Maybe({"models": Maybe(Each(Maybe(CONFIGURED)))}),
-        "error": Maybe({"message": TEXT, "at": TEXT}),
+        "config": Maybe({"models": Maybe(Each(CONFIGURED))}),
+        "error": Maybe({"message": str, "at": TEXT}),
     },
     "/api/config/reload": {
         "changed": bool, "models": Maybe(Each(TEXTS)), "settings": TEXTS, "after_restart": TEXTS,

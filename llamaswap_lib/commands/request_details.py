@@ -51,7 +51,7 @@ def show(server: Server, terminal: Terminal, number: int, *, as_json: bool) -> i
 
 
 def _facts(row: Row) -> Iterator[list[str | Cell]]:
-    tokens, ended = row.get("tokens") or {}, row.get("ended", "")
+    tokens, ended = row.get("tokens") or {}, row.get("ended") or ""
     counts = {
         "input_tokens": "in", "output_tokens": "out", "cache_tokens": "of the prompt from the cache",
         "draft_tokens": "drafted", "draft_acc_tokens": "of those accepted",
@@ -59,20 +59,20 @@ def _facts(row: Row) -> Iterator[list[str | Cell]]:
     speeds = {"prompt_per_second": "of the prompt", "tokens_per_second": "generated"}
     told = [f"{words.number(tokens[key])} {name}" for key, name in counts.items() if tokens.get(key, -1) > 0]
     fast = [f"{words.number(tokens[key])} {name}" for key, name in speeds.items() if tokens.get(key, -1) > 0]
-    error, metadata = row.get("error_msg", ""), row.get("metadata") or {}
+    error, metadata = row.get("error_msg") or "", row.get("metadata") or {}
     facts: dict[str, str | Cell] = {
-        "request": f"{row['id']}: {row.get('method', '')} {row.get('req_path', '')}".replace(":  ", ": "),
-        "model": row.get("model", ""),
+        "request": f"{row['id']}: {row.get('method') or ''} {row.get('req_path') or ''}".replace(":  ", ": "),
+        "model": row.get("model") or "",
         "time": words.local_time(row["timestamp"], is_whole=True),
-        "status": str(row.get("resp_status_code", "")),
+        "status": str(row.get("resp_status_code") or ""),
         "ended": Cell(ended, Style.PLAIN if ended == "complete" else ENDED_STYLES.get(ended, Style.BAD)),
         "error": Cell(error, Style.BAD),
         "tokens": ", ".join(told),
         "tokens a second": ", ".join(fast),
         "bytes": f"{words.size(row.get('request_bytes'))} in, {words.size(row.get('response_bytes'))} out",
         "from": " ".join(filter(None, (row.get("remote_ip"), row.get("key") and f"with the key {row['key']}"))),
-        "session": row.get("session", ""),
-        "selector": metadata.get("selector", ""),
+        "session": row.get("session") or "",
+        "selector": str(metadata.get("selector") or ""),
         "tried again": words.counted(row["retries"], "time") if row.get("retries") else "",
     }
     for name, value in facts.items():
@@ -87,14 +87,14 @@ def _title_of_time(row: Row) -> str:
 
 
 def _times(row: Row, terminal: Terminal) -> Iterator[list[str | Cell]]:
-    timing, whole = row.get("timing") or {}, max(row.get("duration_ms", 0), 1)
+    timing, whole = row.get("timing") or {}, max(row.get("duration_ms") or 0, 1)
     room = min(MOST_BAR, max(8, terminal.width - 34))
     for key, name in PARTS.items():
-        spent = timing.get(key, -1)
+        spent = timing.get(key) or 0
         if spent > 0:
             bar = terminal.bar(spent / whole, room)
             yield [Cell(name, Style.QUIET), words.milliseconds(spent), Cell(bar, Style.NAME)]
-    if timing.get("first_token_ms", -1) > 0:
+    if (timing.get("first_token_ms") or 0) > 0:
         yield [Cell("until the first token", Style.QUIET), words.milliseconds(timing["first_token_ms"]), ""]
 
 

@@ -30,11 +30,11 @@ Row = Mapping[str, Any]
 def cells_of(row: Row) -> list[str | Cell]:
     """Of a request that has ended."""
     tokens, timing = row.get("tokens") or {}, row.get("timing") or {}
-    status, ended, error = row.get("resp_status_code", 0), row.get("ended", ""), row.get("error_msg", "")
+    status, ended, error = row.get("resp_status_code") or 0, row.get("ended") or "", row.get("error_msg")
     style = Style.PLAIN if status < 400 else Style.BUSY if status < 500 else Style.BAD
     speed = tokens.get("tokens_per_second", 0)
     return [
-        str(row["id"]), words.local_time(row["timestamp"]), row.get("model", ""),
+        str(row["id"]), words.local_time(row["timestamp"]), row.get("model") or "",
         Cell(str(status or words.UNKNOWN), style),
         words.milliseconds(row.get("duration_ms")), words.milliseconds(timing.get("first_token_ms")),
         _tokens(tokens.get("input_tokens")), _tokens(tokens.get("output_tokens")),
@@ -58,7 +58,8 @@ def progress(request: Request, waiting: Row | None) -> str:
     """How far it is."""
     if waiting is not None:
         return f"waits ({waiting['reason']})"
-    return words.size(request["resp_bytes"]) if request["resp_bytes"] else "no answer yet"
+    size = request.get("resp_bytes")
+    return words.size(size) if size else "no answer yet"
 
 
 def _tokens(count: int | None) -> str:

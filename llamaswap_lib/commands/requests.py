@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
             printer.rows(found)
             if not options.json and _may_be_in_progress(options):
                 told = server.find("/api/inflight") or {}
-                queued = {row["request"]: row for row in (server.find("/api/queue") or {}).get("queue", ())}
-                requests = [(one, one["elapsed_ms"] / 1000) for one in told.get("requests", ())]
+                queued = {row.get("request"): row for row in (server.find("/api/queue") or {}).get("queue", ())}
+                requests = [(one, (one.get("elapsed_ms") or 0) / 1000) for one in told.get("requests", ())]
                 printer.in_progress(_wanted(requests, options), queued)
     except Refused as error:
         if error.status == 400:
@@ -228,7 +228,7 @@ class Live:
         if kind == "inflight":
             self._in_flight.take(data, time.monotonic())
         elif kind == "queue":
-            self._queued = {row["request"]: row for row in data["queue"]}
+            self._queued = {row.get("request"): row for row in data["queue"]}
         elif kind == "open":
             self._absence.found("events")
         return kind in ("activity", "open") or (kind == "inflight" and data.get("operation") == "snapshot")

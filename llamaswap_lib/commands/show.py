@@ -152,7 +152,7 @@ def _state(known: Known) -> str:
 
 def _need(known: Known) -> str:
     """What is not known matters where models go by it."""
-    if not known.need or (known.need["devices"] is None and not memory.is_decisive(known.memory)):
+    if not known.need or (known.need.get("devices") is None and not memory.is_decisive(known.memory)):
         return ""
     return memory.need_in_full(known.need, known.memory)
 

@@ -65,7 +65,7 @@ REQUEST_COLUMNS = (
 
 def sections(state: State, now: float) -> list[Section]:
     waiting = list(state.queue)
-    queued = {row["request"] for row in waiting}
+    queued = {row.get("request") for row in waiting}
     is_decisive = memory.is_decisive(state.memory)
     kept = [number for number, column in enumerate(MODEL_COLUMNS) if is_decisive or column.title != "NEED"]
     models = [(key, [cells[number] for number in kept]) for key, cells in _models(state, now)]
@@ -126,14 +126,14 @@ def _queue(state: State, waiting: Sequence[Row], now: float) -> Iterator[tuple[K
         )  # fmt: skip
 
 
-def _requests(state: State, queued: set[str], now: float) -> Iterator[tuple[Key, Cells]]:
+def _requests(state: State, queued: set[str | None], now: float) -> Iterator[tuple[Key, Cells]]:
     for request, age in state.in_flight.current(now):
         if request["id"] not in queued:
-            size = request.get("resp_bytes")
+            size, path = request.get("resp_bytes"), f"{request.get('method') or ''} {request['req_path']}".strip()
             yield (
                 Key("in flight", request["model"], request["id"], is_cancellable=True),
                 [
-                    request["model"], f"{request.get('method', '')} {request['req_path']}".strip(), words.duration(age),
-                    words.size(size) if size else Cell("none yet", Style.QUIET), request.get("remote_ip", ""),
+                    request["model"], path, words.duration(age),
+                    words.size(size) if size else Cell("none yet", Style.QUIET), request.get("remote_ip") or "",
                 ],
             )  # fmt: skip

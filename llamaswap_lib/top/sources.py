@@ -110,7 +110,7 @@ class Sources:
 
     def _hardware(self) -> Iterator[Told]:
         with suppress(Refused):  # where it is not measured
-            yield Told("hardware", (self._server.find("/api/hardware") or {}).get("accelerators", ()))
+            yield Told("hardware", (self._server.find("/api/hardware") or {}).get("accelerators") or ())
 
     def _machine(self) -> Iterator[Told]:
         """Samples since the last ones; at first the newest, which are older where they are seldom taken."""

@@ -46,10 +46,10 @@ class State:
         self.is_known = True
         if kind == "modelStatus":
             self.models = data
-            self._failures = {row["id"]: str(row["failure"].get("message", "")) for row in data if row.get("failure")}
+            self._failures = {row["id"]: str(row["failure"].get("message") or "") for row in data if row.get("failure")}
             self._note_loads({row["id"]: row["state"] for row in data}, now)
         elif kind == "profileChanged":
-            self.profile = data["active"] or ""
+            self.profile = data.get("active") or ""
         elif kind == "inflight":
             self.in_flight.take(data, now)
         elif kind == "queue":
@@ -78,7 +78,7 @@ class State:
             tokens = row.get("tokens") or {}
             speed = max(tokens.get("tokens_per_second", 0), 0) or row.get("seen_per_second") or 0
             if speed > 0:
-                self._speeds.setdefault(row["model"], deque(maxlen=MOST_SPEEDS)).append((now, speed))
+                self._speeds.setdefault(row.get("model") or "", deque(maxlen=MOST_SPEEDS)).append((now, speed))
 
     def lose(self, now: float) -> None:
         """The server is gone. What it said last stays, but for what has surely ended."""

@@ -7,8 +7,10 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from llamaswap_lib.client.connection import Server
+from llamaswap_lib.client.shapes import Each, Maybe
 
 TIMEOUT = 30.0
 TLS_HANDSHAKE = b"\x16"
@@ -76,3 +78,17 @@ def reply(body: str, status: str = "200 OK", kind: str = "application/json") -> 
     data = body.encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
     return head.encode() + data
+
+
+def emptiest(shape: Any, *, is_null: bool) -> Any:
+    """A value of that shape (`client/shapes.py`): what may be null is that, or is missing where it may be missing."""
+    if isinstance(shape, Maybe):
+        return None
+    if isinstance(shape, list):
+        return [emptiest(shape[0], is_null=is_null)]
+    if isinstance(shape, Each):
+        return {"m": emptiest(shape.shape, is_null=is_null)}
+    if isinstance(shape, type):
+        return {str: "m", float: 1, bool: True}.get(shape)
+    kept = {name: it for name, it in shape.items() if is_null or not isinstance(it, Maybe)}
+    return {name: emptiest(it, is_null=is_null) for name, it in kept.items()}

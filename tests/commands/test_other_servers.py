@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from llamaswap_lib.client.shapes import ANSWERS, wrong_in_answer
-from tests.client.answers import answering, reply
+from tests.client.answers import answering, emptiest, reply
 from tests.commands.conftest import MODELS, Serve
 from tests.commands.terminal import Shell
 
@@ -151,3 +151,12 @@ def test_what_the_program_answers_is_as_commands_expect_it(serve: Serve) -> None
         wrong = {path: wrong_in_answer(path, shell.program.get(path).json()) for path in asked}
     assert {path: told for path, told in wrong.items() if told} == {}
     assert len(asked) > 12
+
+
+@pytest.mark.parametrize("is_null", [True, False], ids=["null", "missing"])
+@pytest.mark.parametrize("words", [("ps",), ("ls",), ("show", "m"), ("requests",), ("requests", "1"), ("top",)])
+def test_what_an_answer_may_lack_is_lacked(words: tuple[str, ...], is_null: bool) -> None:
+    answers = {path.replace("*", "m"): emptiest(shape, is_null=is_null) for path, shape in ANSWERS.items()}
+    with answering({path: reply(json.dumps(value)) for path, value in answers.items()}) as it:
+        ended = Shell(it.url).run(*words)
+    assert (ended.code, ended.err) == (0, "")

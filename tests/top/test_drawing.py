@@ -6,12 +6,14 @@ import re
 
 import pytest
 
+from llamaswap_lib.client.shapes import EVENTS
 from llamaswap_lib.client.terminal import Cell, Style
 from llamaswap_lib.top.devices import ASCII, UNICODE, device_lines
 from llamaswap_lib.top.drawing import View, frame, keys_of, whole
 from llamaswap_lib.top.sections import Key
 from llamaswap_lib.top.state import State
 from tests.batches import samples
+from tests.client.answers import emptiest
 from tests.top.box import CARD, GB, busy_box, memory, model, run, sample, texts, waiting, widest
 
 SIZES = [(80, 24), (40, 20), (200, 60), (120, 40), (20, 5), (10, 2), (1, 1)]
@@ -227,3 +229,13 @@ def test_what_is_selected_looks_different_as_a_whole() -> None:
         if line and line[0].text == "> "
     ]
     assert {cell.style for cell in line} == {Style.CHOSEN}
+
+
+@pytest.mark.parametrize("is_null", [True, False], ids=["null", "missing"])
+@pytest.mark.parametrize("operation", ["snapshot", "upsert", "remove", "new"])
+def test_an_event_may_lack_what_it_may_lack(operation: str, is_null: bool) -> None:
+    state = State("url")
+    for kind, shape in EVENTS.items():
+        data = emptiest(shape, is_null=is_null)
+        state.take_event(kind, {**data, "operation": operation} if kind == "inflight" else data, 1.0)
+    assert "m" in screen(state)
