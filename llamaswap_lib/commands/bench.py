@@ -96,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     terminal = Terminal()
+    try:
+        return _run(terminal, options)
+    finally:
+        terminal.clear()
+
+
+def _run(terminal: Terminal, options: argparse.Namespace) -> int:
     progress = (lambda _text: None) if options.json else terminal.status
     bench = Bench(server_of(options), Load(options.prompt_tokens, options.max_tokens), progress)
     measured: dict[str, list[Level]] = {}

@@ -57,6 +57,12 @@ def test_a_server_that_knows_no_endless_answers_is_measured_all_the_same(serve: 
     assert "each piece of the stream counts as one" in ended.out
 
 
+def test_an_error_stands_on_a_line_of_its_own(serve: Serve) -> None:
+    with serve() as shell, shell.screen("bench", "nobody") as screen:
+        assert screen.end() == 4
+        assert screen.lines == ["llamaswap: model not found: 'nobody'"]
+
+
 def test_requests_that_fail_are_counted_and_said(serve: Serve) -> None:
     config = models(m={"cmd": demo("--tokens-per-second", "20"), "concurrencyLimit": 1})
     with serve(config) as shell:
