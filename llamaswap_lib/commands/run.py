@@ -81,10 +81,10 @@ def run(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> Question | None:
     """The one question; None where somebody sits there to type."""
     prompt = question(" ".join(options.prompt))
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         return prompt if options.prompt else None
     try:
-        given = sys.stdin.buffer.read().decode("utf-8-sig")
+        given = "" if sys.stdin is None else sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError("stdin: expected text in UTF-8; a picture is given by --image FILE") from None
     asked = "\n\n".join(text for text in (given.strip("\n"), prompt.text) if text.strip())

@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _has_screen(terminal: Terminal) -> bool:
-    return terminal.is_terminal and sys.stdin.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    is_typed_at = sys.stdin is not None and sys.stdin.isatty()
+    return terminal.is_terminal and is_typed_at and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _print_once(server: Server, terminal: Terminal, state: State, *, as_json: bool) -> None:

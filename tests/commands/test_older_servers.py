@@ -7,6 +7,7 @@ import re
 
 from tests.commands.older_server import older_server
 from tests.commands.terminal import Shell
+from tests.e2e.program import COMMAND
 
 
 def test_its_log_is_shown_though_it_does_not_say_how_long_the_history_is() -> None:
@@ -50,3 +51,11 @@ def test_top_shows_what_runs_and_says_what_is_missing() -> None:
             screen.wait_for(lambda screen: re.search(r"^> m +ready ", screen.text, re.MULTILINE) is not None)
             screen.type("q")
             assert screen.end() == 0
+
+
+def test_top_without_stdin_prints_once() -> None:
+    with older_server() as server:
+        without = ("sh", "-c", 'exec "$0" "$@" <&-', *COMMAND)
+        with Shell(server.url).screen("top", command=without) as screen:
+            assert screen.end() == 0
+            assert re.search(r"^  m +ready ", screen.text, re.MULTILINE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.commands.conftest import MODELS, Serve, gated
 from tests.commands.terminal import Shell
-from tests.e2e.program import models
+from tests.e2e.program import COMMAND, models
 
 TALKS = f"{shlex.join((sys.executable, '-S', str(Path(__file__).with_name('talking_server.py'))))} ${{PORT}}"
 TALKING = models(m=TALKS)
@@ -51,6 +51,12 @@ def test_exit_codes_say_what_went_wrong(serve: Serve, shell: Shell) -> None:
     assert shell.run("run", "small", "hi", "--url", f"http://127.0.0.1:{keyed.program.port}").code == 3
     assert shell.run("run", "small").code == 1
     assert shell.run("run", "small", given="\n").err.startswith("llamaswap: nothing to ask")
+
+
+def test_without_stdin_there_is_nobody_to_chat_with(shell: Shell) -> None:
+    with shell.screen("run", "small", command=("sh", "-c", 'exec "$0" "$@" <&-', *COMMAND)) as screen:
+        assert screen.end() == 1
+        assert screen.text.startswith("llamaswap: nothing to ask")
 
 
 def test_json_is_a_line_for_each_piece_and_one_of_all(serve: Serve) -> None:
