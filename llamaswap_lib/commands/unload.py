@@ -12,7 +12,7 @@ from llamaswap_lib.client.runs import is_here
 from llamaswap_lib.client.terminal import Style, Terminal
 from llamaswap_lib.commands.arguments import UsageError
 from llamaswap_lib.commands.load import find_plan
-from llamaswap_lib.commands.ls import about_of
+from llamaswap_lib.commands.ls import about_of, model_of
 from llamaswap_lib.commands.program import fail
 from llamaswap_lib.commands.remote import add_remote_flags, server_of
 from llamaswap_lib.commands.waiting import Polled, wait
@@ -57,26 +57,30 @@ def run(options: argparse.Namespace) -> int:
 
 def unload(server: Server, terminal: Terminal, name: str | None) -> list[str]:
     """Unload one, or with None all of the server's own; which models are gone. Raises ServerError."""
-    was_loaded = None if name is None else _is_loaded_at_peers(server, name)
-    before = _running(server, name)
-    polled = Polled(lambda: _running(server, name))
+    about = {} if name is None else about_of(_entry(server, name))
+    was_loaded = None if name is None else _is_loaded_at_peers(server, name, about)
+    model = name and model_of(name, about)
+    before = _running(server, model)
+    polled = Polled(lambda: _running(server, model))
 
     def text(seconds: float) -> str:
         rows = polled.latest()
         inside = rows if isinstance(rows, dict) else {}
-        count = sum(inside.values()) if name is None else inside.get(name, 0)
+        count = sum(inside.values()) if model is None else inside.get(model, 0)
         told = f", {words.counted(count, 'request')} in progress" if count else ""
         return f"{name or 'all models'}: unloading, {words.duration(seconds)}{told}"
 
     wait(terminal, _asking(server, name), text)
     if name is not None and was_loaded is not None:
         return [name] if was_loaded else []
-    return sorted(before.keys() - _running(server, name).keys())
+    if model in before:  # it is gone, though somebody may have had it loaded again
+        return [model]
+    return sorted(before.keys() - _running(server, model).keys())
 
 
-def _is_loaded_at_peers(server: Server, name: str) -> bool | None:
+def _is_loaded_at_peers(server: Server, name: str, about: Mapping[str, Any]) -> bool | None:
     """Whether it is loaded there; None for a model of the server's own, and for a name that leads nowhere."""
-    if about_of(_entry(server, name)).get("type") in ("model", "alias"):
+    if about.get("type") in ("model", "alias"):
         return None
     try:
         plan = find_plan(server, name)

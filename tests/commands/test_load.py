@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from tests.client.answers import answering, reply
 from tests.commands.conftest import Serve, gated
+from tests.commands.terminal import Shell
 from tests.e2e.program import DEADLINE, demo, models, wait_until
 
 SLOW = models(slow=demo("--load-seconds", "60", "--progress-bar"), small=demo())
@@ -123,3 +128,15 @@ def test_a_load_that_has_begun_goes_on_after_ctrl_c(serve: Serve, tmp_path: Path
         assert screen.end() == 130
         gate.touch()
         wait_until(lambda: shell.program.states() == {"large": "ready"}, "it is ready")
+
+
+@pytest.mark.parametrize("name", ["m", "tiny"])
+def test_a_model_that_others_have_loaded_again_was_unloaded(name: str) -> None:
+    about = {"m": {"type": "model"}, "tiny": {"type": "alias", "modelID": "m"}}
+    answers = {
+        "/running": {"running": [{"model": "m", "state": "ready"}]},
+        f"/v1/models/{name}": {"id": name, "meta": {"llamaswap": about[name]}},
+        f"/api/models/unload/{name}": "OK",
+    }
+    with answering({path: reply(json.dumps(value)) for path, value in answers.items()}) as it:
+        assert Shell(it.url).run("unload", name).out == "m: unloaded\n"
