@@ -55,7 +55,7 @@ DEMO = """\
 
 def config_text(name: str, server: str | None, models: Sequence[ModelFile], gpus: Sequence[Gpu]) -> str:
     """The file `name`; `server` is where llama-server lies, None if it is not on PATH."""
-    text = HEAD.format(name=name, findings=_findings(server, models, gpus))
+    text = HEAD.format(name=_one_line(name), findings=_findings(server, models, gpus))
     entries = [_entry(model_id, model, gpus) for model_id, model in _named(filter(_is_writable, models))]
     return text + ("\n".join(entries) + MEMORY if entries else DEMO)
 

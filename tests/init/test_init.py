@@ -202,3 +202,10 @@ def test_a_path_that_cannot_stand_in_a_command_is_left_out(tmp_path: Path) -> No
 def test_a_card_with_a_strange_name_breaks_no_line(tmp_path: Path) -> None:
     path = written(tmp_path, [], Gpu("a\nmodels: 1", 1))
     assert list(load([path]).models) == ["small", "large"]
+
+
+@pytest.mark.parametrize("name", ["a\nb: c.yaml", "\udcff.yaml"], ids=["line end", "no UTF-8"])
+def test_a_strange_name_of_the_configuration_itself_breaks_no_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(config_text(name, None, [], []), encoding="utf-8")
+    assert sorted(load([path]).models) == ["large", "small"]
