@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from llamaswap_lib.client.connection import Refused, Server, in_path
+from llamaswap_lib.client.connection import Refused, Server, ServerError, in_path
 from llamaswap_lib.client.follow import Failed, Item, Lost, News, follow, take
 from llamaswap_lib.client.log_text import Lines, Tail, dropped_of
 from llamaswap_lib.client.terminal import Style, Terminal, display_width, harmless, json_text, without_colours
@@ -98,7 +98,7 @@ def _print_all(news: queue.Queue[News], logs: Sequence[Log], printer: Printer) -
         elif isinstance(item, Failed):
             raise _explained(item)
         elif isinstance(item, Lost):
-            item.source.lose()
+            item.source.lose(item.error)
         else:
             item.source.take(item)
         if len(logs) == 1 and news.empty():
@@ -177,10 +177,12 @@ class Log:
         self._tail.add(whole)
         self.is_done = not self._follows
 
-    def lose(self) -> None:
-        """The stream has ended; it is tried again."""
+    def lose(self, error: ServerError | None) -> None:
+        """The stream has ended; it is tried again. Raises what has broken a history that nothing follows."""
         if self._history is not None:
             self.end_history()
+            if self.is_done and error is not None:
+                raise error
         if self.is_done:
             return
         if self.lines.rest:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from tests.client.answers import answering
 from tests.commands.conftest import Serve
 from tests.commands.terminal import Shell
 from tests.e2e.ports import PortBlock
@@ -120,3 +121,11 @@ def test_a_server_that_is_started_anew_is_followed_further(tmp_path: Path) -> No
             assert screen.text.count("listening on") == 2
             screen.type("\x03")
             assert screen.end() == 130
+
+
+def test_a_history_that_breaks_off_is_shown_and_is_an_error() -> None:
+    head = b"HTTP/1.1 200 OK\r\nX-History-Bytes: 50\r\nContent-Length: 50\r\n\r\n"
+    with answering({"/logs/stream": head + b"one\ntw"}) as it:
+        ended = Shell(it.url).run("logs")
+    assert (ended.code, ended.out) == (3, "one\ntw\n")
+    assert ended.err == f"llamaswap: the connection to {it.url} broke off\n"
