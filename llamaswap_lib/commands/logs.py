@@ -229,7 +229,7 @@ class Printer:
     def _json(self, name: str, line: str) -> str:
         dropped = dropped_of(line)
         about = {"dropped_bytes": int(dropped[1])} if dropped else {"line": line}
-        return json_text({"source": name or SHOWN, **about}) + "\n"
+        return json_text({"source": name or SHOWN, **about}, is_unicode=self.terminal.is_unicode) + "\n"
 
     def _text(self, name: str, line: str) -> str:
         text = harmless(line, colours=self.terminal.has_colours)

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.client.answers import answering
+from tests.client.answers import answering, reply
 from tests.commands.conftest import Serve
 from tests.commands.terminal import Shell
 from tests.e2e.ports import PortBlock
@@ -121,6 +121,12 @@ def test_a_server_that_is_started_anew_is_followed_further(tmp_path: Path) -> No
             assert screen.text.count("listening on") == 2
             screen.type("\x03")
             assert screen.end() == 130
+
+
+def test_json_is_json_where_characters_are_missing() -> None:
+    with answering({"/logs/stream": reply("5 \xb5s", kind="text/plain")}) as it:
+        ended = Shell(it.url).run("logs", "--json", env={"PYTHONIOENCODING": "ascii"})
+    assert ended.json() == {"source": "stdout", "line": "5 \xb5s"}
 
 
 def test_a_history_that_breaks_off_is_shown_and_is_an_error() -> None:
