@@ -24,6 +24,7 @@ MOST_KEYS = 65_536
 MOST_TENSORS = 65_536
 MOST_DIMENSIONS = 8
 MOST_DEPTH = 3  # of lists in lists
+MOST_INNER_LISTS = 65_536  # in all lists together
 LONGEST_NAME = 65_535  # bytes
 LONGEST_LIST = 1024  # items of a list of numbers that is kept: one for each layer
 LONGEST_TEXT = 256  # bytes of a text that is kept
@@ -86,6 +87,7 @@ class _Parser:
         self._at = 0
         self._values: dict[str, Value] = {}
         self._counts: dict[str, int] = {}
+        self._inner_lists = 0
 
     def header(self, size: int) -> Header:
         if self._bytes(4) != MAGIC:
@@ -155,6 +157,9 @@ class _Parser:
             if not depth and count <= LONGEST_LIST:
                 self._values[key] = tuple(one for (one,) in number.iter_unpack(self._data[start : self._at]))
         elif kind == LIST:
+            self._inner_lists += count
+            if self._inner_lists > MOST_INNER_LISTS:
+                raise Unreadable(f"has more than {MOST_INNER_LISTS} lists in lists")
             for _ in range(count):
                 self._read_list(key, depth + 1)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llamaswap_lib.model_files import opening
-from llamaswap_lib.model_files.gguf import LONGEST_LIST, part_of, parts, read_header
+from llamaswap_lib.model_files.gguf import LONGEST_LIST, MOST_INNER_LISTS, part_of, parts, read_header
 from llamaswap_lib.model_files.opening import Unreadable
 from tests.model_files.written import F32, Q4_0, gguf_bytes, text, value, write_gguf
 
@@ -185,6 +185,16 @@ def test_empty_texts_without_an_end_are_given_up_at_the_limit(file: Path) -> Non
         writing.write(data)
         writing.truncate(1 << 30)
     assert reason(file) == "has a header of more than 32 MB"
+
+
+@pytest.mark.parametrize("count", [MOST_INNER_LISTS, MOST_INNER_LISTS + 1])
+def test_lists_in_lists_are_given_up_where_there_are_too_many(file: Path, count: int) -> None:
+    head = HEAD + struct.pack("<QQ", 0, 2) + text("a") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 0, 0)
+    file.write_bytes(head + text("b") + struct.pack("<IIQ", 9, 9, count - 1) + struct.pack("<IQ", 0, 0) * (count - 1))
+    if count > MOST_INNER_LISTS:
+        assert reason(file) == "has more than 65536 lists in lists"
+    else:
+        assert read_header(str(file)).counts == {"a": 1, "b": count - 1}
 
 
 def test_rubbish_behind_the_magic_is_always_a_reason_or_a_header(file: Path) -> None:
