@@ -67,7 +67,7 @@ def config_files(file: Path | None, folder: Path | None) -> list[Path]:
     if file is None and folder is None:
         raise ConfigError("no configuration: name a file with -config or a folder with -config-dir")
     found = [] if folder is None else _in_folder(folder)
-    if file is not None and any(one.absolute() == file.absolute() for one in found):
+    if file is not None and os.path.realpath(file) in map(os.path.realpath, found):
         raise ConfigError(f"{file} is given with -config and is in {folder} too; leave out one of the two")
     files = ([] if file is None else [file]) + found
     if not files:
@@ -76,12 +76,15 @@ def config_files(file: Path | None, folder: Path | None) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Its YAML files in byte order of their names; subfolders do not count."""
+    """Its YAML files in byte order of their names; subfolders do not count, nor names with a dot before them.
+
+    Such are what Emacs and macOS leave beside a file: `.#a.yaml` while it is edited, `._a.yaml`.
+    """
     try:
-        found = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
+        files = [one for one in folder.iterdir() if one.suffix in SUFFIXES and not one.is_dir()]
     except OSError as error:
         raise ConfigError(f"{folder}: cannot read this folder: {error.strerror}") from None
-    return sorted(found, key=lambda one: one.name)
+    return sorted((one for one in files if not one.name.startswith(".")), key=lambda one: one.name)
 
 
 class Loaded(NamedTuple):

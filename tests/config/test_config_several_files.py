@@ -100,8 +100,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_folder_gives_its_yaml_files_in_order_after_the_named_one(tmp_path: Path) -> None:
     folder = tmp_path / "conf.d"
     (folder / "sub.yaml").mkdir(parents=True)
-    for name in ("b.yaml", "a.yml", "B.yaml", "c.txt", "sub.yaml/x.yaml"):
+    for name in ("b.yaml", "a.yml", "B.yaml", "c.txt", "sub.yaml/x.yaml", "._a.yml"):
         (folder / name).write_text("")
+    (folder / ".#b.yaml").symlink_to("somebody@machine.123:456")
     main = tmp_path / "z.yaml"
     assert config_files(main, folder) == [main, folder / "B.yaml", folder / "a.yml", folder / "b.yaml"]
     assert config_files(main, None) == [main]
@@ -116,6 +117,7 @@ def test_no_file_a_file_given_twice_and_a_missing_folder_are_errors(tmp_path: Pa
         (None, None, "name a file"),
         (None, empty, r"no \*\.yml"),
         (tmp_path / "a.yaml", tmp_path, "leave out one of the two"),
+        (empty / ".." / "a.yaml", tmp_path, "leave out one of the two"),
         (None, tmp_path / "nope", "cannot read this folder"),
     ):
         with pytest.raises(ConfigError, match=said):
