@@ -1,6 +1,6 @@
 """How arguments are read: flags with one dash or two, as programs in Go have them; the same flag for the same thing.
 
-Pure, but for the files of a folder that `config_files` lists.
+Pure, but for the files of a folder that `config_files` lists, and what is said of a flag that does not count.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,14 +130,26 @@ def count_of(text: str) -> int:
 # -- the configuration --
 
 
+class _Last(argparse.Action):
+    """Of several the last one counts, so that another can follow the one of an image's entry point; it is said."""
+
+    def __call__(self, _: object, options: argparse.Namespace, value: object, flag: str | None = None) -> None:
+        before = getattr(options, self.dest)
+        if before not in (None, value):
+            cure = "several files belong in a folder, for -config-dir"
+            sys.stderr.write(f"llamaswap: {flag} {before} does not count, since {flag} {value} follows; {cure}\n")
+        setattr(options, self.dest, value)
+
+
 def add_config_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-c", "-config", "--config", metavar="FILE", type=path_of, help="the configuration")
+    add("-c", "-config", "--config", metavar="FILE", type=path_of, action=_Last, help="the configuration")
     add(
         "-config-dir",
         "--config-dir",
         metavar="DIR",
         type=path_of,
+        action=_Last,
         help="a folder whose *.yml and *.yaml are merged, by their names",
     )
 

@@ -492,6 +492,17 @@ def test_a_file_too_many_is_told(capsys: pytest.CaptureFixture[str], command: st
     assert "no configuration: name a file" in fails_here(capsys, command)
 
 
+def test_of_two_configurations_the_last_one_counts_and_that_is_said(folder: Path) -> None:
+    of_one = run("check", "-c", "good.yaml", cwd=folder)
+    both = run("check", "-config", "bad.yaml", "--config=good.yaml", cwd=folder)
+    assert both.stdout == of_one.stdout
+    assert both.stderr == (
+        "llamaswap: --config bad.yaml does not count, since --config good.yaml follows; several files belong in a"
+        " folder, for -config-dir\n"
+    )
+    assert run("check", "-c", "good.yaml", "-c", "good.yaml", cwd=folder).stderr == ""
+
+
 @pytest.mark.parametrize(
     "command",
     [
