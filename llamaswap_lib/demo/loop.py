@@ -19,6 +19,7 @@ Handler = Callable[[Request], Steps]
 
 READ_BYTES = 256 * 1024
 STEPS_IN_A_ROW = 32  # before others get their turn
+LONGEST_SELECT = 3600.0  # seconds: the system takes no more than 24 days
 
 
 class Hangup(Exception):
@@ -65,7 +66,8 @@ class Loop:
 
     def run(self) -> None:
         while True:
-            timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
+            wait = self._timers[0][0] - time.monotonic() if self._timers else LONGEST_SELECT
+            timeout = min(max(0.0, wait), LONGEST_SELECT)
             for key, mask in self._selector.select(timeout):
                 if isinstance(key.data, Connection):
                     self._serve(key.data, mask)

@@ -79,6 +79,12 @@ def test_many_streams_flow_side_by_side() -> None:
 # -- loading --
 
 
+@pytest.mark.parametrize("seconds", ["9999999", "inf"])
+def test_a_model_may_load_for_longer_than_the_system_waits(seconds: str) -> None:
+    with DemoChild("--load-seconds", seconds) as demo:
+        assert demo.listening().get("/health")[0] == 503
+
+
 def test_all_routes_are_503_while_loading() -> None:
     with DemoChild("--never-ready") as demo:
         demo.listening()
