@@ -92,7 +92,7 @@ class Estimator:
         server = _server(program, words)
         if server is None:
             raise Unreadable(f"the options of {program} are not known")
-        asked = vllm.asked_of(words)
+        asked = vllm.asked_of(words, env)
         sizes = vllm.need(asked, server, gpus, self._safetensors(asked.model, env))
         if sizes is None:
             raise Unreadable(f"its options do not say how much {server} takes")

@@ -13,7 +13,8 @@ GB = 1 << 30
 SHARES = {"vllm": 0.92, "sglang": 0.9}  # of a GPU, where nobody says how much
 BEYOND = 1 * GB  # on each GPU: the context of the driver and recorded graphs, which the share leaves out
 PROCESS = 4 * GB  # of the machine, for each process that computes
-CACHE_ON_CPU = 4 * GB  # without a GPU, unless VLLM_CPU_KVCACHE_SPACE says how much
+CACHE_ON_CPU = 4 * GB  # without a GPU, unless the variable says how many GB
+CACHE_VARIABLE = "VLLM_CPU_KVCACHE_SPACE"
 OPTIONS = {
     **dict.fromkeys(("--gpu-memory-utilization", "--gpu_memory_utilization", "--mem-fraction-static"), "share"),
     **dict.fromkeys(("--tensor-parallel-size", "--tp-size", "--tp", "-tp"), "tensor"),
@@ -37,10 +38,11 @@ class Asked(NamedTuple):
     share: float | None = None
     processes: int = 1
     is_told: bool = True  # False: something else says how much, or says it elsewhere
+    cache_on_cpu: int = CACHE_ON_CPU  # bytes
 
 
-def asked_of(words: Sequence[str]) -> Asked:
-    """Of all words of the command. The model may stand behind `serve`."""
+def asked_of(words: Sequence[str], env: Mapping[str, str]) -> Asked:
+    """Of all words of the command, and the variables of the process. The model may stand behind `serve`."""
     said: dict[str, str] = {}
     before = ""
     for word in words:
@@ -57,7 +59,9 @@ def asked_of(words: Sequence[str]) -> Asked:
     for count in counts:
         processes *= max(1, min(count, 64))
     is_told = not any(word.partition("=")[0] in BOUNDS for word in words)
-    return Asked(said.get("model", ""), _share(said.get("share", "")), processes, is_told)
+    cache = _is_count(env.get(CACHE_VARIABLE, ""))
+    cache_on_cpu = GB * int(cache[0]) if cache else 0
+    return Asked(said.get("model", ""), _share(said.get("share", "")), processes, is_told, cache_on_cpu or CACHE_ON_CPU)
 
 
 def _share(word: str) -> float | None:
@@ -77,7 +81,7 @@ def need(asked: Asked, server: str, gpus: Mapping[str, int], weights: int | None
     if not asked.is_told or (not gpus and weights is None):
         return None
     if not gpus:
-        return {"ram": (weights or 0) + CACHE_ON_CPU + PROCESS}
+        return {"ram": (weights or 0) + asked.cache_on_cpu + PROCESS}
     share = SHARES[server] if asked.share is None else asked.share
     used = dict(list(gpus.items())[: asked.processes])
     part = (weights or 0) // len(used)

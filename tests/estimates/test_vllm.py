@@ -24,7 +24,13 @@ CARDS = {"A": 24 * GB, "B": 48 * GB}
     ],
 )
 def test_what_is_asked(words: str, asked: Asked) -> None:
-    assert asked_of(words.split()) == asked
+    assert asked_of(words.split(), {}) == asked
+
+
+@pytest.mark.parametrize(("value", "size"), [("40", 40 * GB), ("0", CACHE_ON_CPU), ("much", CACHE_ON_CPU)])
+def test_a_variable_says_how_large_the_cache_is_without_a_gpu(value: str, size: int) -> None:
+    asked = asked_of(["serve", "m"], {"VLLM_CPU_KVCACHE_SPACE": value})
+    assert need(asked, "vllm", {}, 8 * GB) == {"ram": 8 * GB + size + PROCESS}
 
 
 def test_a_share_of_the_first_gpu_unless_more_are_asked_for() -> None:
