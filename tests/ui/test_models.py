@@ -158,6 +158,23 @@ def test_a_failed_load_says_why_with_the_last_lines(
         watched.close()
 
 
+def test_until_a_failed_load_is_tried_again_goes_by_the_clock(
+    watch: Callable[..., Watched], run_server: Callable[..., Program]
+) -> None:
+    with run_server(configured(broken={"cmd": demo("--exit-at-start", "3")})) as server:
+        watched, now = watch(server), datetime.now(timezone.utc)
+        watched.allow("502")
+        watched.page.clock.set_fixed_time(now)
+        page = watched.open()
+        row(page, "broken").get_by_role("button", name="Load broken").click()
+        expect(row(page, "broken")).to_contain_text("not tried again for 1 s")
+        page.clock.set_fixed_time(now + timedelta(minutes=5))
+        expect(row(page, "broken").locator("div.why.fail")).to_have_text(
+            re.compile(r"exited with code 3 · since [45] min ago$")
+        )
+        watched.close()
+
+
 def test_search_order_and_groups_stand_in_the_address(watched: Watched) -> None:
     page = watched.open()
     expect(row(page, "small")).to_be_visible()

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from tests.ui.conftest import CONFIG, Served, Watched, playwright
+from tests.ui.held import Held
+from tests.ui.test_models import row
+from tests.ui.test_needs import by_memory
 
 expect = playwright.expect
 TABS = 8  # more than there are connections
@@ -49,6 +54,34 @@ def test_a_tab_that_comes_later_is_told_what_is_there(server: Served, watch: Cal
         expect(later.page.get_by_role("row", name=re.compile("large"))).to_be_visible()
         expect(later.page).to_have_title(re.compile("^● 1 running · 1 in progress"))
     assert later.left() == []
+
+
+def test_a_tab_that_comes_later_is_told_how_long_somebody_has_waited(
+    watch: Callable[..., Watched], run_server: Callable[..., Served], tmp_path: Path
+) -> None:
+    held = Held(tmp_path)
+    with run_server({"models": {"slow": {"cmd": held.command()}}}) as server, server.stream("slow", max_tokens=1):
+        watched = watch(server)
+        waiting = watched.open("queue").get_by_role("region", name="Waiting").locator("tbody tr")
+        expect(waiting).to_contain_text("loading")
+        later = Watched(watched.page.context.new_page(), watched.base)
+        later.page.clock.set_fixed_time(datetime.now(timezone.utc) + timedelta(minutes=20))
+        waiting = later.open("queue").get_by_role("region", name="Waiting").locator("tbody tr")
+        expect(waiting.locator("[data-label=Waits]")).to_have_text(re.compile(r"^(19|2\d) min"))
+        assert later.left() == []
+        watched.close()
+        held.open()
+
+
+def test_a_tab_that_comes_later_is_told_who_has_the_memory(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server(by_memory(a="1600MB", huge="4GB")) as server:
+        watched = watch(server)
+        expect(row(watched.open(), "a")).to_contain_text("needs 1.6 GBdeclared")
+        [later] = open_tabs(watched, 1, "models")
+        expect(row(later.page, "a")).to_contain_text("needs 1.6 GBdeclared")
+        assert later.left() == []
 
 
 def test_tabs_go_on_when_the_first_one_is_closed(server: Served, watch: Callable[..., Watched]) -> None:

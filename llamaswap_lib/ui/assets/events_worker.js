@@ -11,7 +11,7 @@ import { events } from "./streams.js";
 
 /** @typedef {{ href: string, headers: [string, string][] }} Question */
 
-const STANDING = ["modelStatus", "queue", "profileChanged", "uiConfig"]; // each event of these says all there is
+const STANDING = ["modelStatus", "queue", "memory", "profileChanged", "uiConfig"]; // each event of these says all there is
 const NOT_PASSED = "logData"; // pages read logs by streams of their own
 const MOST_WAITING = 2_000; // events for a tab that takes none: it sleeps, or is no more
 
@@ -26,7 +26,7 @@ class Stream {
     this.stop = new AbortController();
     /** @type {Set<Tab>} */
     this.tabs = new Set();
-    /** @type {Map<string, string>} the last event of each type that stands for itself */
+    /** @type {Map<string, { type: string, data: string, seen: number }>} the last event of each type that stands for itself */
     this.standing = new Map();
     /** @type {Map<string, any>} */
     this.inFlight = new Map();
@@ -39,7 +39,7 @@ class Stream {
     this.tabs.add(tab);
     if (!this.isOpen) return;
     tab.port.postMessage({ isOpen: true });
-    for (const text of this.standing.values()) tab.tell(text);
+    for (const event of this.standing.values()) tab.tell(JSON.stringify(event));
     const requests = [...this.inFlight.values()].map(({ seen, ...request }) => ({
       ...request,
       elapsed_ms: request.elapsed_ms + Date.now() - seen,
@@ -83,7 +83,7 @@ class Stream {
       const { type, data } = JSON.parse(text);
       if (type === NOT_PASSED) return;
       if (type === "inflight") this.inFlight = changed(this.inFlight, JSON.parse(data));
-      else if (STANDING.includes(type)) this.standing.set(type, text);
+      else if (STANDING.includes(type)) this.standing.set(type, { type, data, seen: Date.now() });
     } catch {
       return; // a type of a later version
     }

@@ -31,6 +31,9 @@ export const connection = signal("connecting");
 export const nextTry = signal(0);
 export const models = signal(/** @type {Model[]} */ ([]));
 export const queue = signal(/** @type {Waiting[]} */ ([]));
+/** When these came, in milliseconds since 1970: a tab that comes later is told them again. */
+export const modelsSeen = signal(Date.now());
+export const queueSeen = signal(Date.now());
 /** By id. */
 export const inFlight = signal(/** @type {Map<string, import("./in_flight.js").Seen>} */ (new Map()));
 /** What there is of memory, and who has it; null until it is told. */
@@ -98,15 +101,15 @@ export async function start() {
 
 /** @param {string} text */
 function take(text) {
-  let type, data;
+  let type, data, seen;
   try {
-    ({ type, data } = JSON.parse(text));
+    ({ type, data, seen = Date.now() } = JSON.parse(text));
     data = JSON.parse(data);
   } catch {
     return; // a type of a later version that is not as we know them
   }
-  if (type === "modelStatus") models.value = data;
-  else if (type === "queue") queue.value = data.queue;
+  if (type === "modelStatus") [modelsSeen.value, models.value] = [seen, data];
+  else if (type === "queue") [queueSeen.value, queue.value] = [seen, data.queue];
   else if (type === "profileChanged") activeProfile.value = data.active;
   else if (type === "inflight") inFlight.value = changed(inFlight.value, data);
   else if (type === "memory") memory.value = data;

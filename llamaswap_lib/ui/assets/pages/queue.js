@@ -2,10 +2,9 @@
 
 import { ask, operate, pathOf, root } from "../api.js";
 import { bytes, count, duration, several } from "../format.js";
-import { inFlight, queue } from "../live.js";
-import { now } from "../parts/clock.js";
+import { inFlight, queue, queueSeen } from "../live.js";
+import { leftOf, now } from "../parts/clock.js";
 import { usual } from "../parts/fitting.js";
-import { queueSeen } from "../parts/history.js";
 import { notify, attempt } from "../parts/notices.js";
 import { shortcuts } from "../parts/shortcuts.js";
 import { TEN_MINUTES, newRange, rangeButtons, timeline, timetable, zoom } from "../parts/timeline.js";
@@ -119,11 +118,6 @@ function waitingSection() {
 function waitingRow(row) {
   const flight = () => inFlight.value.get(row.value.request ?? "");
   const waited = () => row.value.waiting_seconds * 1000 + Math.max(0, now.value - queueSeen.value);
-  const left = () => {
-    const estimate = row.value.estimate_seconds;
-    if (estimate === null || row.value.reason !== "loading") return estimate;
-    return Math.max(0, estimate - Math.max(0, now.value - queueSeen.value) / 1000);
-  };
   return h(
     "tr",
     null,
@@ -144,7 +138,7 @@ function waitingRow(row) {
       h("time", { title: () => `since ${row.value.since}` }, () => whole(waited())),
     ),
     h("td.n", { "data-label": "Load", title: "What is left of the load, as far as loads before this one tell" }, () => {
-      const about = left();
+      const about = leftOf(row.value);
       if (about === null) return "–";
       if (row.value.reason !== "loading") return `then ${whole(about * 1000)}`;
       return about > 0 ? `about ${whole(about * 1000)}` : "soon";

@@ -32,8 +32,6 @@ const SKEW = 2500; // milliseconds by which two clocks may differ before it is p
 export const changed = signal(0);
 /** Whether the rows of activity have been asked for. */
 export const isRead = signal(false);
-/** When the newest state of the queue came. */
-export const queueSeen = signal(Date.now());
 
 /** @type {Map<string, Task>} */
 const tasks = new Map();
@@ -143,11 +141,6 @@ function addLoad(id, from, to) {
 }
 
 // --- requests in progress ---
-
-effect(() => {
-  queue.value;
-  queueSeen.value = Date.now();
-});
 
 effect(() => {
   const now = Date.now();

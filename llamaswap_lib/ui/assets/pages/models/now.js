@@ -1,9 +1,9 @@
 /** What each model does now: its state, who it serves, who waits for it and why, what it takes. */
 
 import { duration, relative, several } from "../../format.js";
-import { inFlight, models, peers, queue, runs } from "../../live.js";
+import { inFlight, models, modelsSeen, peers, queue, queueSeen, runs } from "../../live.js";
 import { now } from "../../parts/clock.js";
-import { phasesOf, queueSeen, toLocal } from "../../parts/history.js";
+import { phasesOf, toLocal } from "../../parts/history.js";
 import { computed, effect } from "../../view.js";
 import { planOf } from "./plans.js";
 
@@ -85,9 +85,10 @@ export function reasonOf(id) {
   }
   if (rows[0]) return [rows[0].reason, wait].filter(Boolean).join(" · ");
   if (model?.failure) {
-    const { message, since, retry_in: retry, tries } = model.failure;
+    const { message, since, retry_in: wait, tries } = model.failure;
+    const retry = wait * 1000 - Math.max(0, now.value - modelsSeen.value);
     const often = tries > 1 ? `, ${tries} times` : "";
-    return `${message} · since ${relative(toLocal(since), now.value)}${often}${retry > 0 ? `, not tried again for ${seconds(retry * 1000)}` : ""}`;
+    return `${message} · since ${relative(toLocal(since), now.value)}${often}${retry > 0 ? `, not tried again for ${seconds(retry)}` : ""}`;
   }
   if (isAsleep(id)) return "sleeping";
   return model?.state === "stopping" ? "stopping" : "";

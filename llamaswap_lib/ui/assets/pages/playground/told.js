@@ -2,7 +2,7 @@
 
 import { count, duration, percent, speed } from "../../format.js";
 import { models, queue, runs } from "../../live.js";
-import { now } from "../../parts/clock.js";
+import { leftOf, now } from "../../parts/clock.js";
 import { to } from "../../router.js";
 import { h } from "../../view.js";
 import { modelOf } from "../../parts/fitting.js";
@@ -17,8 +17,8 @@ export function meanwhile(name, began) {
   const since = `${duration(Math.max(0, Math.floor((now.value - began) / 1000) * 1000))}`;
   const row = queue.value.findLast((each) => each.model === id);
   if (row) {
-    const left =
-      row.estimate_seconds === null ? "" : `, about ${duration(Math.ceil(row.estimate_seconds) * 1000)} to go`;
+    const seconds = leftOf(row);
+    const left = seconds ? `, about ${duration(Math.ceil(seconds) * 1000)} to go` : "";
     const what = row.reason === "loading" ? `${id} is loading` : row.reason;
     return `${row.place > 1 ? `Place ${row.place} in the queue: ` : ""}${what} (${since}${left})`;
   }
