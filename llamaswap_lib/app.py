@@ -160,6 +160,11 @@ class App:
         self.latest.app = self
         self.changes.note(Topic.RUNS)
 
+    def refuse(self, message: str) -> None:
+        """Another configuration cannot be used, and why: this one goes on. Who follows what there is, looks again."""
+        self.loaded.note_failure(message)
+        self.changes.note(Topic.PROFILE)
+
     def take_over(self, files: Sequence[Path] = ()) -> None:
         """This is the configuration that is in force from now on, loaded from these files."""
         self.latest.app = self

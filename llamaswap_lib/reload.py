@@ -221,7 +221,7 @@ class Reloader:
             self._serving.latest.app.counters.note_reload("success")
             return taken
         except ConfigError as error:
-            self._serving.latest.app.loaded.note_failure(str(error))
+            self._serving.latest.app.refuse(str(error))
             self._serving.latest.app.counters.note_reload("failure")
             log.error("the new configuration cannot be used, the old one goes on:")
             for line in str(error).splitlines():

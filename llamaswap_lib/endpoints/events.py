@@ -154,8 +154,8 @@ class _Models(_State):
     def news(self) -> Iterator[bytes]:
         topics = self._follower.take()
         if Topic.PROFILE in topics:
-            ui, self._ui = self._ui, _describe_ui(self._latest.app)
-            if self._ui != ui:
+            before_ui, self._ui = self._ui, _describe_ui(self._latest.app)
+            if self._ui != before_ui:
                 yield message("uiConfig", self._ui)
             yield self._profile()
         if topics & {Topic.RUNS, Topic.PROFILE}:

@@ -251,6 +251,20 @@ def test_streams_of_events_tell_the_new_models(run_program: RunProgram) -> None:
         wire.read_to(b'\\"id\\":\\"newcomer\\"')
 
 
+def test_streams_of_events_tell_what_the_page_is_to_show_and_that_a_reload_has_failed(run_program: RunProgram) -> None:
+    with run_program(models(a=demo())) as program, program.wire() as wire:
+        wire.request("GET", "/api/events")
+        wire.head()
+        wire.read_to(b'"memory"')
+        program.reload({**models(a=demo()), "ui": {"activity": {"session_id": ["X-Talk"]}}})
+        told = wire.read_to(b"profileChanged")
+        assert b"uiConfig" in told
+        assert b"X-Talk" in told
+        program.config_path.write_text("models: [")
+        assert program.post("/api/config/reload", None).status == 400
+        wire.read_to(b"profileChanged")
+
+
 def test_preloads_are_for_the_start_of_the_program(run_program: RunProgram) -> None:
     hooks = {"hooks": {"on_startup": {"preload": ["a"]}}}
     with run_program(models(a=demo())) as program:

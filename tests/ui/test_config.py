@@ -170,3 +170,18 @@ def test_files_that_cannot_be_used_are_told_of_on_every_page(
         page = watched.open("settings")
         page.get_by_role("link", name="What is wrong").click()
         expect(page.get_by_text("The changed files cannot be used")).to_be_visible()
+
+
+def test_files_that_cannot_be_used_are_told_of_at_once_and_so_is_their_repair(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server() as server:
+        page = watch(server).open("queue")
+        warning = page.get_by_text("The changed configuration cannot be used")
+        expect(page.locator("nav footer")).to_contain_text("0.")
+        server.config_path.write_text("models: [")
+        assert server.post("/api/config/reload", None).status == 400
+        expect(warning).to_be_visible()
+        server.reload({**CONFIG, "profiles": {"night": {"pins": {"x": "small"}}}})
+        expect(warning).to_have_count(0)
+        expect(page.get_by_label("Profile").locator("option", has_text="night")).to_be_attached()

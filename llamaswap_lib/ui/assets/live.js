@@ -80,7 +80,6 @@ export async function start() {
       const told = await openEvents();
       connection.value = "open";
       delay = FIRST_DELAY;
-      readOnce();
       for await (const text of told) take(text);
     } catch {
       // below: what is shown, and when it is tried again
@@ -110,20 +109,26 @@ function take(text) {
   }
   if (type === "modelStatus") [modelsSeen.value, models.value] = [seen, data];
   else if (type === "queue") [queueSeen.value, queue.value] = [seen, data.queue];
-  else if (type === "profileChanged") activeProfile.value = data.active;
-  else if (type === "inflight") inFlight.value = changed(inFlight.value, data);
+  else if (type === "profileChanged") {
+    activeProfile.value = data.active;
+    void readOnce();
+  } else if (type === "inflight") inFlight.value = changed(inFlight.value, data);
   else if (type === "memory") memory.value = data;
   else if (type === "uiConfig") uiConfig.value = data;
   for (const listener of listeners.get(type) ?? []) listener(data);
 }
 
-/** What no event tells of; asked for again when the stream has been opened again. */
+let edition = 0;
+
+/** What no event has; asked for when the stream is opened, and when the configuration was read again: `profileChanged` tells. */
 async function readOnce() {
+  const own = (edition += 1);
   const told = await Promise.allSettled([ask("api/version"), ask("api/profiles"), ask("api/config")]);
   const [said, known, config] = told.map((each) => (each.status === "fulfilled" ? each.value : null));
-  version.value = said;
-  profiles.value = known?.profiles ?? [];
-  about.value = config;
+  if (own !== edition) return;
+  version.value = said ?? version.now;
+  profiles.value = known?.profiles ?? profiles.now;
+  about.value = config ?? about.now;
 }
 
 /** Ask again for what `about` has, after the configuration has changed. */
