@@ -7,7 +7,7 @@
 import { ask, keyIsMissing } from "./api.js";
 import { changed } from "./in_flight.js";
 import { openEvents } from "./shared_events.js";
-import { effect, signal } from "./view.js";
+import { cleanup, effect, signal } from "./view.js";
 
 /**
  * @typedef {{ id: string, name?: string, description?: string, state: string, unlisted?: boolean, peerID?: string,
@@ -64,6 +64,20 @@ export function on(type, listener) {
   const set = listeners.get(type) ?? new Set();
   listeners.set(type, set.add(listener));
   return () => void set.delete(listener);
+}
+
+/**
+ * Call `listener` when requests have ended, or may have while the stream was lost, for as long as what runs now is shown.
+ * @param {() => void} listener
+ */
+export function onRows(listener) {
+  let wasOpen = true; // what is shown first is asked for anyway
+  effect(() => {
+    const isOpen = connection.value === "open";
+    if (isOpen && !wasOpen) listener();
+    wasOpen = isOpen;
+  });
+  cleanup(on("activity", listener));
 }
 
 /** Open the stream, and keep it open for as long as the page is there. */

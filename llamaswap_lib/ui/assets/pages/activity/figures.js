@@ -2,7 +2,7 @@
 
 import { ask } from "../../api.js";
 import { count, duration, shortCount, speed, UNKNOWN } from "../../format.js";
-import { on } from "../../live.js";
+import { onRows } from "../../live.js";
 import { plot } from "../../parts/plot.js";
 import { visible } from "../../parts/odd_text.js";
 import { place, setQuery } from "../../router.js";
@@ -26,7 +26,7 @@ class Figures {
     this.timer = undefined;
     this.edition = 0;
     this.took = 0;
-    cleanup(on("activity", () => (this.timer ??= setTimeout(() => this.read(), Math.max(PAUSE, this.took * MANY)))));
+    onRows(() => (this.timer ??= setTimeout(() => this.read(), Math.max(PAUSE, this.took * MANY))));
     cleanup(() => clearTimeout(this.timer));
     cleanup(() => (this.edition += 1));
   }

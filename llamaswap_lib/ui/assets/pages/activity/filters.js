@@ -2,7 +2,7 @@
 
 import { ask } from "../../api.js";
 import { count } from "../../format.js";
-import { on } from "../../live.js";
+import { onRows } from "../../live.js";
 import { openDialog } from "../../parts/dialog.js";
 import { visible } from "../../parts/odd_text.js";
 import { place, setQuery } from "../../router.js";
@@ -47,7 +47,7 @@ export function facets() {
       // what was there is shown
     }
   };
-  cleanup(on("activity", () => (timer ??= setTimeout(read, PAUSE))));
+  onRows(() => (timer ??= setTimeout(read, PAUSE)));
   cleanup(() => clearTimeout(timer));
   const filters = computed(() => JSON.stringify(filter()));
   effect(() => {

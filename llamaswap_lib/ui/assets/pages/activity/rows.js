@@ -35,6 +35,7 @@ export class Rows {
     this.filter = {};
     this.order = { sort: "id", order: "desc" };
     this.newest = 0;
+    this.stamp = ""; // when that row began
     this.listed = 0; // rows that were there when the list was made
     this.edition = 0;
     this.isAsking = false;
@@ -43,7 +44,7 @@ export class Rows {
     this.timer = undefined;
     cleanup(on("activity", () => this.#askSoon()));
     effect(() => {
-      if (connection.value === "open") this.#askSoon(); // what came while it was lost was not told
+      if (connection.value === "open") void this.#lookAgain(); // what came while it was lost was not told
     });
     cleanup(() => clearTimeout(this.timer));
     cleanup(() => (this.edition += 1));
@@ -61,10 +62,9 @@ export class Rows {
     const edition = (this.edition += 1);
     try {
       const { data } = await ask("api/metrics/activity", { query: { limit: 1 } });
-      const newest = data[0]?.id ?? 0;
-      const first = await ask("api/metrics/activity", { query: this.#query(0, newest) });
+      const first = await ask("api/metrics/activity", { query: this.#query(0, data[0]?.id ?? 0) });
       if (edition !== this.edition) return;
-      this.#begin(first, newest);
+      this.#begin(first, data);
     } catch (error) {
       if (edition !== this.edition) return;
       this.trouble.value = /** @type {Error} */ (error).message;
@@ -72,10 +72,10 @@ export class Rows {
     }
   }
 
-  /** @param {{ data: Row[], total: number }} first @param {number} newest */
+  /** @param {{ data: Row[], total: number }} first @param {Row[]} newest the newest of all */
   #begin(first, newest) {
     this.edition += 1; // an answer on its way says what is new beside the list before
-    this.newest = Math.max(newest, ...first.data.map(({ id }) => id)); // where there was none, some may have come
+    this.#note([...newest, ...first.data]); // where there was none, some may have come
     this.pages = new Map([[0, first.data]]);
     this.ahead = [];
     this.listed = first.total;
@@ -84,6 +84,23 @@ export class Rows {
     this.trouble.value = "";
     this.version.value += 1;
     this.#askSoon(); // what has come meanwhile is not in it
+  }
+
+  /** @param {Row[]} rows */
+  #note(rows) {
+    [this.newest, this.stamp] = [0, ""];
+    for (const { id, timestamp } of rows) if (id > this.newest) [this.newest, this.stamp] = [id, timestamp];
+  }
+
+  /** The newest row is another one now, or is gone, where the server was started anew or all was deleted elsewhere. */
+  async #lookAgain() {
+    if (this.total.now === null) return;
+    const { edition, newest, stamp } = this;
+    const query = { min_id: newest, max_id: newest, limit: 1 };
+    const { data } = newest ? await ask("api/metrics/activity", { query }).catch(() => ({ data: [] })) : { data: [] };
+    if (edition !== this.edition) return;
+    if (this.trouble.now || (data[0]?.timestamp ?? "") !== stamp) await this.reload();
+    else this.#askSoon();
   }
 
   /** A row, or null while it is read. @param {number} index */
@@ -184,7 +201,7 @@ export class Rows {
       return;
     }
     this.ahead = [...answer.data, ...this.ahead];
-    this.newest = answer.data[0]?.id ?? this.newest;
+    this.#note(answer.data);
     this.news.value = 0;
     this.total.value = this.ahead.length + this.listed;
     this.version.value += 1;

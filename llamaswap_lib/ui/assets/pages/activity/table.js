@@ -46,7 +46,7 @@ export function table(rows) {
     height: () => (isNarrow.value ? HEIGHT_NARROW : HEIGHT),
     key: (index) => {
       const row = rows.at(index);
-      return row ? `${row.id} ${look.value}` : `? ${index} ${look.value}`;
+      return row ? `${row.id} ${row.timestamp} ${look.value}` : `? ${index} ${look.value}`;
     },
     render: (index) => (isNarrow.value ? narrowRow(rows.at(index)) : wideRow(rows.at(index), columns.value ?? [])),
     place: (node, index) => node.setAttribute("aria-rowindex", String(index + 2)),

@@ -2,7 +2,7 @@
 
 import { ask } from "../../api.js";
 import { count, duration, speed } from "../../format.js";
-import { on } from "../../live.js";
+import { onRows } from "../../live.js";
 import { ago } from "../../parts/clock.js";
 import { toLocal } from "../../parts/history.js";
 import { to } from "../../router.js";
@@ -48,7 +48,7 @@ export function activityTab(entry) {
       keyed(
         h("tbody"),
         () => rows.value,
-        (row) => row.id,
+        (row) => `${row.id} ${row.timestamp}`,
         ({ value: row }) =>
           h(
             "tr",
@@ -117,11 +117,10 @@ function newest(id) {
       trouble.value = /** @type {Error} */ (error).message;
     }
   };
-  const end = on("activity", () => (timer ??= setTimeout(read, PAUSE)));
+  onRows(() => (timer ??= setTimeout(read, PAUSE)));
   cleanup(() => {
     ended = true;
     clearTimeout(timer);
-    end();
   });
   void read();
   return { rows, total, trouble };

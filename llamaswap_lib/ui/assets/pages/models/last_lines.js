@@ -1,8 +1,9 @@
 /** The newest lines that a model's process has printed, for as long as what asks for them is shown. */
 
 import { pathOf, request } from "../../api.js";
+import { connection } from "../../live.js";
 import { pieces } from "../../streams.js";
-import { cleanup, signal } from "../../view.js";
+import { cleanup, effect, signal } from "../../view.js";
 
 const MOST_CHARACTERS = 4000; // of what is kept; a line may be endless
 const SHOWN_EVERY = 250; // milliseconds
@@ -28,7 +29,7 @@ export function plain(line) {
 export function lastLines(id, most, { history = true, characters = MOST_CHARACTERS } = {}) {
   const lines = signal(/** @type {string[]} */ ([]));
   const end = new AbortController();
-  let ended = false;
+  let [ended, reading] = [false, false];
   /** @type {number | undefined} */
   let timer;
   cleanup(() => {
@@ -37,12 +38,14 @@ export function lastLines(id, most, { history = true, characters = MOST_CHARACTE
     end.abort();
   });
   const read = async () => {
-    if (ended) return;
+    clearTimeout(timer);
+    if (ended || reading) return;
     if (streams >= AT_ONCE) {
       timer = setTimeout(read, AGAIN);
       return;
     }
     streams += 1;
+    reading = true;
     try {
       await follow(id, { history, characters }, end.signal, (text) => {
         const next = text
@@ -55,9 +58,13 @@ export function lastLines(id, most, { history = true, characters = MOST_CHARACTE
       // its model is gone, or the page: the lines that came are shown
     } finally {
       streams -= 1;
+      reading = false;
     }
   };
-  if (!id.includes("?")) void read(); // the route takes it for the beginning of a query, as in llama-swap
+  effect(() => {
+    if (connection.value !== "open") return; // it is read again when the server is there again
+    if (!id.includes("?")) queueMicrotask(read); // the route takes it for the beginning of a query, as in llama-swap
+  });
   return lines;
 }
 

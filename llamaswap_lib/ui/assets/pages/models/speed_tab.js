@@ -2,7 +2,7 @@
 
 import { ask } from "../../api.js";
 import { count, duration, speed } from "../../format.js";
-import { on } from "../../live.js";
+import { onRows } from "../../live.js";
 import { toLocal } from "../../parts/history.js";
 import { plot } from "../../parts/plot.js";
 import { place, to } from "../../router.js";
@@ -118,10 +118,9 @@ function keepUp(id, chosen, told) {
     chosen();
     queueMicrotask(read);
   });
-  const end = on("activity", () => (timer ??= setTimeout(read, PAUSE)));
+  onRows(() => (timer ??= setTimeout(read, PAUSE)));
   cleanup(() => {
     ended = true;
     clearTimeout(timer);
-    end();
   });
 }
