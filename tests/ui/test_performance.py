@@ -52,6 +52,19 @@ def test_a_sample_that_comes_twice_counts_once(watched: Watched, server: Served)
     expect(page.locator("figure", has_text="Network")).to_contain_text("0 B/s")  # and no error of an odd path
 
 
+def test_the_space_bar_pauses_but_presses_the_button_that_has_the_focus(watched: Watched) -> None:
+    page = watched.open("performance")
+    pause = page.get_by_role("button", name="Pause")
+    expect(pause).to_be_visible()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+    page.keyboard.press("Space")
+    expect(pause).to_be_visible()
+    pause.focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Go on")).to_be_visible()
+
+
 def test_where_readings_are_off_it_says_what_to_write(
     watch: Callable[..., Watched], run_server: Callable[..., Served]
 ) -> None:

@@ -38,7 +38,9 @@ export function listenForKeys() {
     const withControl = event.ctrlKey || event.metaKey;
     if (event.altKey || event.isComposing || (!withControl && isTyping(event.target))) return;
     if (!withControl && document.querySelector("dialog[open]")) return;
-    const name = withControl ? `Ctrl+${event.key.toUpperCase()}` : event.key;
+    const isSpace = event.key === " ";
+    if (isSpace && event.target instanceof Element && event.target.closest("a, button, summary")) return;
+    const name = withControl ? `Ctrl+${event.key.toUpperCase()}` : isSpace ? "Space" : event.key;
     const pair = Date.now() - at < PAUSE ? `${first} ${name}` : "";
     const all = [...own, ...everywhere];
     const found = all.find(({ keys }) => keys === pair) ?? all.find(({ keys }) => keys === name);
