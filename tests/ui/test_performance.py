@@ -21,6 +21,14 @@ SAMPLE = {
     "net_io": [{"name": "eth0", "bytes_recv": 7, "bytes_sent": 7}],
     "disks": [],
 }
+GPU = {
+    **dict.fromkeys(("uuid", "vram_temp_c", "mem_util_pct", "fan_speed_pct")),
+    "temp_c": 40,
+    "gpu_util_pct": 50,
+    "mem_used_mb": 1,
+    "mem_total_mb": 2,
+    "power_draw_w": 100,
+}
 
 
 def test_the_figures_of_the_machine_are_drawn(watch: Callable[..., Watched], run_server: Callable[..., Served]) -> None:
@@ -50,6 +58,20 @@ def test_a_sample_that_comes_twice_counts_once(watched: Watched, server: Served)
     watched.page.route("**/api/performance*", twice)
     page = watched.open("performance?span=5m")
     expect(page.locator("figure", has_text="Network")).to_contain_text("0 B/s")  # and no error of an odd path
+
+
+def test_each_of_two_gpus_has_its_figures(watched: Watched) -> None:
+    def two(route: Any) -> None:
+        moments = [(datetime.now(timezone.utc) - timedelta(seconds=ago)).isoformat() for ago in (30, 20, 10)]
+        gpus = [{**GPU, "timestamp": moment, "id": number, "name": "H200"} for moment in moments for number in (0, 1)]
+        system = [{**SAMPLE, "timestamp": moment} for moment in moments]
+        route.fulfill(json={"sys_stats": system, "gpu_stats": gpus})
+
+    watched.page.route("**/api/performance*", two)
+    page = watched.open("performance?span=5m")
+    for number in (0, 1):
+        section = page.locator("section", has=page.get_by_role("heading", name=f"GPU {number}"))
+        expect(section.locator("path.plot-line").first).to_have_attribute("d", re.compile(r"^M.*L.*L"))
 
 
 def test_the_space_bar_pauses_but_presses_the_button_that_has_the_focus(watched: Watched) -> None:

@@ -198,13 +198,15 @@ function reason(error) {
   return empty("There are no figures", error instanceof Error ? error.message : String(error));
 }
 
-/** Each sample once: a slow server may be asked again before it has answered. @param {Sample[]} known @param {any[]} newer @returns {Sample[]} */
+/** Each sample of each GPU once: a slow server may be asked again before it has answered. @param {Sample[]} known @param {any[]} newer @returns {Sample[]} */
 function joined(known, newer) {
   const oldest = Date.now() - KEPT;
   const all = known.filter(({ at }) => at > oldest);
   for (const row of newer) {
     const at = Date.parse(row.timestamp);
-    if (at > (all.at(-1)?.at ?? 0)) all.push({ ...row, at });
+    if (at <= (newest.get(row.id) ?? 0)) continue;
+    newest.set(row.id, at);
+    all.push({ ...row, at });
   }
   return all;
 }
@@ -224,6 +226,7 @@ function processor(rows) {
     cores.length ? Math.max(...cores) : null,
   );
   return [mean, busiest];
+  const newest = new Map(all.map(({ id, at }) => [id, at]));
 }
 
 /** @param {Sample[]} rows */
