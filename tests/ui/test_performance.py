@@ -87,6 +87,17 @@ def test_the_space_bar_pauses_but_presses_the_button_that_has_the_focus(watched:
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
 
 
+def test_a_load_is_marked_when_it_begins_also_one_that_nobody_made_room_for(watched: Watched, server: Served) -> None:
+    page = watched.open("performance")
+    marks = page.locator("figure", has_text="Processor").locator(".plot-mark title")
+    expect(page.locator("nav footer")).to_contain_text("0.")
+    assert server.post("/api/models/load/embed", {}).status == 200
+    expect(marks).to_have_text(["embed was loaded"])
+    assert server.post("/api/models/load/small", {}).status == 200
+    assert server.post("/api/models/load/large", {}).status == 200
+    expect(marks).to_have_text(["embed was loaded", "small was loaded", "small made room for large"])
+
+
 def test_where_readings_are_off_it_says_what_to_write(
     watch: Callable[..., Watched], run_server: Callable[..., Served]
 ) -> None:

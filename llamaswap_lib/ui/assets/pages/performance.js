@@ -2,7 +2,7 @@
 
 import { ask, ApiError } from "../api.js";
 import { bytes, count, percent } from "../format.js";
-import { on, runs } from "../live.js";
+import { models as known, on, runs } from "../live.js";
 import { now } from "../parts/clock.js";
 import { empty } from "../parts/empty.js";
 import { plot } from "../parts/plot.js";
@@ -22,6 +22,7 @@ const KEPT = 3_700_000; // milliseconds of samples that are kept
 const MB = 1e6;
 
 /** @typedef {Record<string, any> & { at: number }} Sample */
+/** @typedef {import("../parts/plot.js").Mark} Mark */
 
 export function show() {
   return h(
@@ -39,7 +40,7 @@ function figures() {
   const system = signal(/** @type {Sample[]} */ ([]));
   const gpus = signal(/** @type {Sample[]} */ ([]));
   const models = signal(/** @type {{ at: number, taken: Map<string, number> }[]} */ ([]));
-  const loads = signal(/** @type {import("../parts/plot.js").Mark[]} */ ([]));
+  const loads = signal(/** @type {Mark[]} */ ([]));
   const trouble = signal(/** @type {import("../view.js").Child} */ (null));
   const paused = signal(false);
   const edge = signal(Date.now());
@@ -63,25 +64,20 @@ function figures() {
   const readLoads = async () => {
     const start = new Date(Date.now() - 3_600_000).toISOString();
     const told = await ask("api/metrics/series", { query: { bucket: "10s", start } }).catch(() => ({ data: [] }));
-    loads.value = told.data
+    const before = told.data
       .filter((/** @type {any} */ bucket) => bucket.loads)
       .map((/** @type {any} */ bucket) => ({
         at: Date.parse(bucket.start),
         text: `a model was loaded (${count(bucket.loads)} waited)`,
       }));
+    loads.value = [...before, ...loads.now];
   };
   void read();
   void readLoads();
   const timer = setInterval(read, EVERY);
   const soon = setTimeout(() => system.now.length || read(), SOON); // a server that has just started has none yet
   cleanup(() => (clearInterval(timer), clearTimeout(soon)));
-  cleanup(
-    on(
-      "swap",
-      ({ to: name, from: gone }) =>
-        (loads.value = [...loads.now, { at: Date.now(), text: `${gone.join(", ")} made room for ${name}` }]),
-    ),
-  );
+  noteLoads(loads);
   effect(() => {
     if (!paused.value) edge.value = now.value;
   });
@@ -162,6 +158,32 @@ function figures() {
   );
 }
 
+/** Each load when it begins; who made room for it is told when it has ended. @param {import("../view.js").Signal<Mark[]>} loads */
+function noteLoads(loads) {
+  /** @type {Map<string, Mark>} */
+  const latest = new Map();
+  /** @param {string} id @param {Mark} mark @param {Mark} [old] what it stands in the place of */
+  const note = (id, mark, old) => {
+    latest.set(id, mark);
+    loads.value = [...loads.now.filter((each) => each !== old && each.at > Date.now() - KEPT), mark];
+  };
+  cleanup(
+    on("swap", ({ to, from }) => {
+      const old = latest.get(to);
+      note(to, { at: old?.at ?? Date.now(), text: `${from.join(", ")} made room for ${to}` }, old);
+    }),
+  );
+  /** @type {Set<string> | null} */
+  let before = null;
+  effect(() => {
+    const loading = new Set(known.value.filter(({ state }) => state === "starting").map(({ id }) => id));
+    for (const id of before ? loading : []) {
+      if (!before?.has(id)) note(id, { at: Date.now(), text: `${id} was loaded` });
+    }
+    before = loading;
+  });
+}
+
 /** @param {string} id @param {string} name @param {import("../view.js").Signal<Sample[]>} gpus @param {(label: string, series: () => import("../parts/plot.js").Series[], more?: any) => Element} figure */
 function gpu(id, name, gpus, figure) {
   const own = () => gpus.value.filter((row) => row.id === id);
@@ -202,6 +224,7 @@ function reason(error) {
 function joined(known, newer) {
   const oldest = Date.now() - KEPT;
   const all = known.filter(({ at }) => at > oldest);
+  const newest = new Map(all.map(({ id, at }) => [id, at]));
   for (const row of newer) {
     const at = Date.parse(row.timestamp);
     if (at <= (newest.get(row.id) ?? 0)) continue;
@@ -226,7 +249,6 @@ function processor(rows) {
     cores.length ? Math.max(...cores) : null,
   );
   return [mean, busiest];
-  const newest = new Map(all.map(({ id, at }) => [id, at]));
 }
 
 /** @param {Sample[]} rows */
