@@ -83,8 +83,10 @@ function files() {
 /** @param {File} file @param {() => Promise<void>} read */
 function one(file, read) {
   if (file.text === null) return h("p.fail", null, `${file.path}: ${file.error}`);
-  const saved = signal({ text: file.text, etag: file.etag });
-  const text = signal(drafts.get(file.name)?.text ?? file.text);
+  const draft = drafts.get(file.name) ?? file;
+  const isSame = draft.text === file.text; // else what was changed meanwhile by others is theirs: a save asks
+  const saved = signal({ text: file.text, etag: isSame ? file.etag : draft.etag });
+  const text = signal(draft.text ?? file.text);
   const path = `api/config/files/${pathOf(file.name)}`;
   const isBusy = signal(false);
 
@@ -93,7 +95,7 @@ function one(file, read) {
     isBusy.value = true;
     const done = await attempt(() => store(path, text.now, saved), `Saving ${file.name}`);
     if (done) {
-      drafts.delete(file.name);
+      Object.assign(file, saved.now);
       notify(`${file.name} is saved`);
       if (andReload) await reload();
     }
