@@ -234,6 +234,23 @@ def test_conversations_are_kept_over_a_reload_and_can_be_renamed_and_deleted(
     expect(page.locator("article")).to_have_count(0)
 
 
+def test_a_conversation_that_is_deleted_while_it_is_answered_does_not_come_back(
+    talking: Program, watch: Callable[..., Watched]
+) -> None:
+    page = watch(talking).open("playground/chat?model=talker")
+    answer = say(page, "slow")
+    expect(answer.locator(".message-text")).to_contain_text("word word")
+    page.get_by_role("button", name="More for slow").click()
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("article")).to_have_count(0)
+    ended(say(page, "another"))
+    page.wait_for_function(IS_KEPT, arg="another")
+    page.reload()
+    kept = page.get_by_role("list", name="Conversations").get_by_role("listitem")
+    expect(kept.locator("bdi")).to_have_text(["another"])
+
+
 def test_a_draft_survives_another_tab_and_another_page(watched: Watched) -> None:
     page = watched.open("playground/chat?model=small")
     page.get_by_role("textbox", name="Message").fill("not yet sent")

@@ -22,7 +22,7 @@ export class Talk {
     this.models = [signal(""), signal("")];
     this.draft = signal("");
     this.pictures = signal(/** @type {string[]} */ ([]));
-    this.saved = 0;
+    this.isGone = false;
   }
 
   columns() {
@@ -92,7 +92,7 @@ export class Talk {
   }
 
   keep() {
-    if (!this.turns.now.length) return Promise.resolve();
+    if (this.isGone || !this.turns.now.length) return Promise.resolve();
     const turns = this.turns.now.map(({ text, images, answers }) => ({
       text,
       images,
@@ -153,7 +153,9 @@ export async function openTalk(id) {
 
 /** @param {string} id */
 export function dropTalk(id) {
-  known.get(id)?.stop();
+  const talk = known.get(id);
+  if (talk) talk.isGone = true; // what still comes is not kept any more
+  talk?.stop();
   known.delete(id);
 }
 
