@@ -251,6 +251,19 @@ def test_a_conversation_that_is_deleted_while_it_is_answered_does_not_come_back(
     expect(kept.locator("bdi")).to_have_text(["another"])
 
 
+def test_an_answer_of_the_second_model_is_tried_again_though_one_model_is_left(
+    talking: Program, watch: Callable[..., Watched]
+) -> None:
+    page = watch(talking).open("playground/chat?model=small&with=talker")
+    ended(say(page, "hello"))
+    page.get_by_role("button", name="One model").click()
+    second = page.get_by_role("article", name="Answer of talker")
+    before = second.element_handle()
+    second.get_by_role("button", name="Retry").click()
+    before.wait_for_element_state("hidden")
+    expect(ended(second)).to_contain_text("heard")
+
+
 def test_a_draft_survives_another_tab_and_another_page(watched: Watched) -> None:
     page = watched.open("playground/chat?model=small")
     page.get_by_role("textbox", name="Message").fill("not yet sent")

@@ -59,7 +59,7 @@ export class Talk {
    * @param {import("./dialects.js").Parameters} options */
   ask(turn, column, options) {
     turn.answers[column]?.stop();
-    const answer = new Answer(this.models[column]?.now ?? "");
+    const answer = new Answer(this.models[column]?.now || (turn.answers[column]?.model ?? ""));
     turn.answers[column] = answer;
     const at = this.turns.now.indexOf(turn);
     const said = this.said(this.turns.now.slice(0, at + 1), column);
