@@ -122,6 +122,19 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
         expect(dialog).to_have_count(0)
 
 
+def test_a_dialog_stays_when_a_text_in_it_is_selected_to_beyond_its_edge(page: Any) -> None:
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    box = dialog.get_by_role("cell", name="Go to Activity").bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(5, 5)
+    page.mouse.up()
+    expect(dialog).to_be_visible()
+    page.mouse.click(5, 5)
+    expect(dialog).to_have_count(0)
+
+
 _NESTED = """async () => {
     const start = document.querySelector("script[type=module]").src;
     const { h, signal } = await import(new URL("view.js", start).href);

@@ -21,7 +21,9 @@ export function openDialog(title, build, { kind = "" } = {}) {
     );
   });
   dialog.addEventListener("close", () => (end(), dialog.remove()));
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close()); // beside it
+  let isBeside = false; // a press that began in it, as of who selects a text, is none beside it
+  dialog.addEventListener("pointerdown", (event) => (isBeside = event.target === dialog));
+  dialog.addEventListener("click", (event) => isBeside && event.target === dialog && dialog.close());
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
