@@ -122,6 +122,24 @@ def test_a_key_is_asked_for_once_and_kept_in_the_tab(
         expect(dialog).to_have_count(0)
 
 
+def test_who_has_put_off_the_key_can_still_type_it(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server({**CONFIG, "apiKeys": ["secret-of-the-box"]}) as server:
+        watched = watch(server)
+        watched.allow("401")
+        page = watched.open()
+        dialog = page.get_by_role("dialog", name="This server asks for a key")
+        dialog.get_by_label("Key").press("Escape")
+        expect(dialog).to_have_count(0)
+        page.get_by_role("button", name="Type it").click()
+        dialog.get_by_label("Key").fill("secret-of-the-box")
+        dialog.get_by_role("button", name="Open").click()
+        expect(dialog).to_have_count(0)
+        expect(page.locator("nav footer")).to_contain_text("0.")
+        expect(page.get_by_role("button", name="Type it")).to_have_count(0)
+
+
 def test_a_dialog_stays_when_a_text_in_it_is_selected_to_beyond_its_edge(page: Any) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")

@@ -6,7 +6,7 @@ import { PAGES } from "./pages.js";
 import { notFound, failed } from "./parts/empty.js";
 import { holdWhatIsPressed } from "./parts/press.js";
 import { place } from "./router.js";
-import { frame } from "./shell.js";
+import { askForKey, frame } from "./shell.js";
 import { effect, scope, signal } from "./view.js";
 
 const shown = signal(/** @type {Element | null} */ (null));
@@ -44,6 +44,6 @@ effect(() => {
 });
 holdWhatIsPressed();
 effect(() => {
-  if (keyIsMissing.value) import("./parts/key_dialog.js").then(({ askForKey }) => askForKey(), reportError);
+  if (keyIsMissing.value) askForKey();
 });
 void live.start();

@@ -1,17 +1,7 @@
 /** The frame around all pages: navigation, state of the connection, title and icon of the tab. */
 
-import {
-  activeProfile,
-  about,
-  connection,
-  inFlight,
-  models,
-  nextTry,
-  profiles,
-  queue,
-  tryNow,
-  version,
-} from "./live.js";
+import { keyIsMissing } from "./api.js";
+import { about, connection, inFlight, models, nextTry, queue, tryNow, version } from "./live.js";
 import { PAGES } from "./pages.js";
 import { setProfile } from "./parts/actions.js";
 import { openDialog } from "./parts/dialog.js";
@@ -129,6 +119,9 @@ function profilePicker() {
     effect(() => {
       /** @type {HTMLSelectElement} */ (select).value = activeProfile.value ?? "";
     });
+/** A dialog for the key that the server wants: loaded when it is. */
+export const askForKey = () => void import("./parts/key_dialog.js").then(({ askForKey: ask }) => ask(), reportError);
+
     return select;
   });
 }
@@ -142,6 +135,14 @@ async function choose(event) {
 function stateOfServer() {
   return h("footer", null, () => {
     if (connection.value !== "open") return h("span", null, "not connected");
+    if (keyIsMissing.value) {
+      return h(
+        "p.banner.load",
+        null,
+        h("span", null, "This server asks for a key. "),
+        h("button", { type: "button", onclick: askForKey }, "Type it"),
+      );
+    }
     const warnings = about.value?.warnings?.length;
     return [
       h("span", null, version.value?.version ?? ""),
