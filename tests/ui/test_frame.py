@@ -140,6 +140,22 @@ def test_who_has_put_off_the_key_can_still_type_it(
         expect(page.get_by_role("button", name="Type it")).to_have_count(0)
 
 
+def test_a_browser_that_keeps_nothing_has_the_key_until_the_page_is_loaded_again(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server({**CONFIG, "apiKeys": ["secret-of-the-box"]}) as server:
+        watched = watch(server)
+        watched.allow("401")
+        forbidden = "get() { throw new DOMException('forbidden', 'SecurityError'); }"
+        watched.page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {{ {forbidden} }})")
+        page = watched.open()
+        dialog = page.get_by_role("dialog", name="This server asks for a key")
+        dialog.get_by_label("Key").fill("secret-of-the-box")
+        dialog.get_by_role("button", name="Open").click()
+        expect(dialog).to_have_count(0)
+        expect(page.locator("nav footer")).to_contain_text("0.")
+
+
 def test_a_dialog_stays_when_a_text_in_it_is_selected_to_beyond_its_edge(page: Any) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")

@@ -8,6 +8,7 @@
 import { signal } from "./view.js";
 
 const STORED_KEY = "llamaswap.key";
+let typedKey = ""; // for a browser that keeps nothing
 
 /** The address that all others are relative to: that of the server, also below a path of a proxy. */
 export const root = new URL("../", document.baseURI);
@@ -30,12 +31,13 @@ export function key() {
   try {
     return sessionStorage.getItem(STORED_KEY) ?? "";
   } catch {
-    return ""; // a browser that keeps nothing
+    return typedKey;
   }
 }
 
 /** Keep a key until the tab is closed; "" forgets it. @param {string} typed */
 export function setKey(typed) {
+  typedKey = typed;
   try {
     if (typed) sessionStorage.setItem(STORED_KEY, typed);
     else sessionStorage.removeItem(STORED_KEY);
