@@ -156,6 +156,15 @@ def test_a_browser_that_keeps_nothing_has_the_key_until_the_page_is_loaded_again
         expect(page.locator("nav footer")).to_contain_text("0.")
 
 
+def test_without_a_clipboard_a_button_that_copies_keeps_the_focus(watched: Watched) -> None:
+    watched.page.add_init_script("delete Navigator.prototype.clipboard")  # as in a page without HTTPS
+    page = watched.open("models/small?tab=connect")
+    button = page.get_by_role("button", name="Copy: curl")
+    button.press("Enter")
+    expect(page.get_by_text("curl is copied")).to_be_visible()
+    expect(button).to_be_focused()
+
+
 def test_a_dialog_stays_when_a_text_in_it_is_selected_to_beyond_its_edge(page: Any) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")

@@ -54,12 +54,14 @@ export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
+    const before = document.activeElement;
     const area = document.createElement("textarea"); // without HTTPS a browser has no clipboard for pages
     area.value = text;
     (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     document.execCommand("copy");
     area.remove();
+    if (before instanceof HTMLElement) before.focus({ preventScroll: true });
   }
   notify(`${what} is copied`);
 }
