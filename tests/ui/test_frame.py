@@ -165,6 +165,20 @@ def test_without_a_clipboard_a_button_that_copies_keeps_the_focus(watched: Watch
     expect(button).to_be_focused()
 
 
+def test_a_profile_that_cannot_be_made_active_is_not_shown_as_if_it_were(
+    watch: Callable[..., Watched], run_server: Callable[..., Served]
+) -> None:
+    with run_server({**CONFIG, "profiles": {"night": {"pins": {"x": "small"}}}}) as server:
+        watched = watch(server, PHONE)
+        watched.allow("500")
+        watched.page.route("**/api/profiles/active", lambda route: route.fulfill(status=500, body="broken"))
+        page = watched.open()
+        choice = page.locator("main").get_by_label("Profile")
+        choice.select_option("night")
+        expect(page.get_by_text("Changing the profile failed: broken")).to_be_visible()
+        expect(choice).to_have_value("")
+
+
 def test_a_dialog_stays_when_a_text_in_it_is_selected_to_beyond_its_edge(page: Any) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keys")

@@ -3,10 +3,10 @@
 import { keyIsMissing } from "./api.js";
 import { about, connection, inFlight, models, nextTry, queue, tryNow, version } from "./live.js";
 import { PAGES } from "./pages.js";
-import { setProfile } from "./parts/actions.js";
 import { openDialog } from "./parts/dialog.js";
 import { notices } from "./parts/notices.js";
 import { openPalette } from "./parts/palette.js";
+import { profileChoice } from "./parts/profiles.js";
 import { listenForKeys } from "./parts/shortcuts.js";
 import { place, to } from "./router.js";
 import { now } from "./parts/clock.js";
@@ -61,7 +61,7 @@ function navigation() {
       },
       "More",
     ),
-    h("div.under", null, profilePicker(), searchButton(), stateOfServer()),
+    h("div.under", null, profileChoice("div.profile"), searchButton(), stateOfServer()),
   );
 }
 
@@ -77,7 +77,7 @@ function showMore() {
       "div.row",
       null,
       h("button", { type: "button", onclick: () => (close(), openPalette()) }, "Search or run…"),
-      profilePicker(),
+      profileChoice("div.profile"),
     ),
   ]);
 }
@@ -108,41 +108,9 @@ function overall() {
   return states.has("ready") ? "ready" : "";
 }
 
-function profilePicker() {
-  return h("div.profile", { hidden: () => profiles.value.length === 0 }, () => {
-    const select = h(
-      "select",
-      { "aria-label": "Profile", onchange: choose },
-      h("option", { value: "" }, "No profile"),
-      profiles.value.map((profile) => h("option", { value: profile.id }, profile.id)),
-    );
-    effect(() => {
-      /** @type {HTMLSelectElement} */ (select).value = activeProfile.value ?? "";
-    });
-/** A dialog for the key that the server wants: loaded when it is. */
-export const askForKey = () => void import("./parts/key_dialog.js").then(({ askForKey: ask }) => ask(), reportError);
-
-    return select;
-  });
-}
-
-/** @param {Event} event */
-async function choose(event) {
-  const select = /** @type {HTMLSelectElement} */ (event.currentTarget);
-  if (!(await setProfile(select.value || null))) select.value = activeProfile.value ?? "";
-}
-
 function stateOfServer() {
   return h("footer", null, () => {
     if (connection.value !== "open") return h("span", null, "not connected");
-    if (keyIsMissing.value) {
-      return h(
-        "p.banner.load",
-        null,
-        h("span", null, "This server asks for a key. "),
-        h("button", { type: "button", onclick: askForKey }, "Type it"),
-      );
-    }
     const warnings = about.value?.warnings?.length;
     return [
       h("span", null, version.value?.version ?? ""),
@@ -150,6 +118,9 @@ function stateOfServer() {
     ];
   });
 }
+
+/** A dialog for the key that the server wants: loaded when it is. */
+export const askForKey = () => void import("./parts/key_dialog.js").then(({ askForKey: ask }) => ask(), reportError);
 
 /** What everybody has to know at once: the connection is lost, or the changed configuration cannot be used. */
 function banner() {
@@ -162,6 +133,14 @@ function banner() {
         h("span", null, "The server cannot be reached. What you see may be out of date. "),
         h("span", { "aria-hidden": "true" }, () => (wait() ? `Next try in ${wait()} s. ` : "Trying… ")),
         h("button", { type: "button", onclick: tryNow }, "Try now"),
+      );
+    }
+    if (keyIsMissing.value) {
+      return h(
+        "p.banner.load",
+        null,
+        h("span", null, "This server asks for a key. "),
+        h("button", { type: "button", onclick: askForKey }, "Type it"),
       );
     }
     if (about.value?.error) {

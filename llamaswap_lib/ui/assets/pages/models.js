@@ -1,10 +1,11 @@
 /** The home page: what fills the memory, what happened lately, and what each model does and why. And a model's own page. */
 
 import { several } from "../format.js";
-import { about, activeProfile, connection, hasPeers, models, peers, profiles, queue, runs } from "../live.js";
-import { setProfile, unloadAll } from "../parts/actions.js";
+import { about, activeProfile, connection, hasPeers, models, peers, queue, runs } from "../live.js";
+import { unloadAll } from "../parts/actions.js";
 import { failed } from "../parts/empty.js";
 import { isRead } from "../parts/history.js";
+import { profileChoice } from "../parts/profiles.js";
 import { shortcuts } from "../parts/shortcuts.js";
 import { still } from "../parts/still.js";
 import { TEN_MINUTES, newRange, rangeButtons, timeline } from "../parts/timeline.js";
@@ -125,20 +126,8 @@ function head() {
     "header.page-head",
     null,
     h("h1", null, title, h("small", { role: "status" }, words)),
-    profilePicker(),
+    profileChoice("div.only-narrow"), // on a phone the one of the navigation is not seen
     h("button", { type: "button", disabled: () => runs.value.size === 0, onclick: unloadAll }, "Unload all"),
-  );
-}
-
-/** On a phone the one of the navigation is not seen. */
-function profilePicker() {
-  return h("div.only-narrow", { hidden: () => profiles.value.length === 0 }, () =>
-    h(
-      "select",
-      { "aria-label": "Profile", onchange: (/** @type {any} */ event) => setProfile(event.target.value || null) },
-      h("option", { value: "", selected: !activeProfile.value }, "No profile"),
-      profiles.value.map(({ id }) => h("option", { value: id, selected: id === activeProfile.value }, id)),
-    ),
   );
 }
 
