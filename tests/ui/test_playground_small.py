@@ -1,4 +1,4 @@
-"""The playground: what passes with time."""
+"""The playground: what counts as the prompt, and what is let go."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ from pathlib import Path
 from tests.e2e.program import Program
 from tests.ui.conftest import Watched, playwright
 from tests.ui.held import Held
-from tests.ui.test_playground import say
+from tests.ui.test_playground import ended, say
 
 expect = playwright.expect
+
+
+def test_with_messages_what_came_from_the_cache_is_a_part_of_the_prompt(watched: Watched) -> None:
+    page = watched.open("playground/chat?model=small")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Endpoint").select_option("messages")
+    figures = ended(say(page, "one two three")).locator(".answer-figures")
+    expect(figures).to_contain_text("prompt 3")
+    page.get_by_role("button", name="New conversation").click()
+    figures = ended(say(page, "one two three")).locator(".answer-figures")
+    expect(figures).to_contain_text(re.compile(r"prompt 3, (\d\d|100) % from the cache"))
 
 
 def test_what_is_left_of_a_load_passes(

@@ -34,6 +34,14 @@ function usageOf(usage) {
   };
 }
 
+/** Anthropic's count of the prompt leaves out what came from the cache or went there. @param {any} usage */
+function usageOfMessage(usage) {
+  const told = usageOf(usage);
+  if (told?.input !== undefined)
+    told.input += (usage.cache_read_input_tokens ?? 0) + (usage.cache_creation_input_tokens ?? 0);
+  return told;
+}
+
 /** @type {Dialect} */
 const completions = {
   path: "v1/chat/completions",
@@ -83,9 +91,9 @@ const messages = {
   }),
   event: (data) => {
     if (data.type === "error") return { error: messageOf(data.error) };
-    if (data.type === "message_start") return { usage: usageOf(data.message?.usage) };
+    if (data.type === "message_start") return { usage: usageOfMessage(data.message?.usage) };
     if (data.type === "message_delta")
-      return { usage: usageOf(data.usage), finish: data.delta?.stop_reason, timings: data.timings };
+      return { usage: usageOfMessage(data.usage), finish: data.delta?.stop_reason, timings: data.timings };
     if (data.type === "message_stop") return { timings: data.timings };
     const { content_block: block, delta, index } = data;
     if (block?.type === "tool_use") return { calls: [{ index, function: { name: block.name, arguments: "" } }] };
@@ -97,7 +105,7 @@ const messages = {
     return {
       content: parts.map((/** @type {any} */ part) => part.text ?? "").join(""),
       reasoning: parts.map((/** @type {any} */ part) => part.thinking ?? "").join(""),
-      usage: usageOf(data.usage),
+      usage: usageOfMessage(data.usage),
       finish: data.stop_reason,
       timings: data.timings,
     };
