@@ -26,6 +26,23 @@ def test_with_messages_what_came_from_the_cache_is_a_part_of_the_prompt(watched:
     expect(figures).to_contain_text(re.compile(r"prompt 3, (\d\d|100) % from the cache"))
 
 
+def test_a_microphone_that_is_asked_for_twice_is_recorded_once(server: Program, watch: Callable[..., Watched]) -> None:
+    watched = watch(server)
+    watched.page.add_init_script("""
+        window.microphones = [];
+        navigator.mediaDevices.getUserMedia = async () => {
+            const { stream } = new AudioContext().createMediaStreamDestination();
+            window.microphones.push(...stream.getTracks());
+            return stream;
+        };
+    """)
+    page = watched.open("playground/transcription")
+    page.get_by_role("button", name="Record", exact=True).evaluate("button => (button.click(), button.click())")
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.get_by_label("What is written down")).to_be_visible()
+    assert page.evaluate("window.microphones.map(({ readyState }) => readyState)") == ["ended"]
+
+
 def test_what_is_left_of_a_load_passes(
     watch: Callable[..., Watched], run_server: Callable[..., Program], tmp_path: Path
 ) -> None:

@@ -51,8 +51,12 @@ function obstacle() {
   return "";
 }
 
+let isAsking = false;
+
 async function record() {
+  if (isAsking || recording.now) return; // a second one would never be let go
   let stream;
+  isAsking = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: true });
   } catch (error) {
@@ -64,6 +68,8 @@ async function record() {
       "fail",
     );
     return;
+  } finally {
+    isAsking = false;
   }
   const recorder = new MediaRecorder(stream);
   /** @type {Blob[]} */
