@@ -37,6 +37,7 @@ MESSAGES: list[dict[str, Any]] = [
     },
     {"role": "tool", "content": '{"weather": "fine"}'},
     {"role": "\u202egnorw", "content": None},
+    {"role": "constructor", "content": "odd"},
 ]
 
 
@@ -44,7 +45,7 @@ def test_all_that_a_message_may_hold_is_shown_and_harms_nothing(watched: Watched
     page = watched.open()
     page.evaluate(DRAW, MESSAGES)
     rows = page.locator("ol.conversation > li")
-    expect(rows.locator("h3")).to_have_text(["System", "You", "Model", "Tool", "\u202egnorw"])
+    expect(rows.locator("h3")).to_have_text(["System", "You", "Model", "Tool", "\u202egnorw", "constructor"])
     expect(rows.nth(0)).to_contain_text(f"Be *brief*. {HOSTILE}")
     expect(rows.nth(1).get_by_role("img")).to_have_count(2)
     expect(rows.nth(1)).to_contain_text("A picture at https://example.org/track.png")

@@ -13,7 +13,9 @@ import { count } from "../format.js";
 const MOST = 500; // messages
 const LONGEST = 1_000_000; // characters of one text
 const PICTURE = /^(?:data:image\/(?:png|jpe?g|gif|webp|avif|bmp);base64,|blob:)/i;
-const ROLES = { user: "You", assistant: "Model", system: "System", developer: "System", tool: "Tool" };
+const ROLES = new Map(
+  Object.entries({ user: "You", assistant: "Model", system: "System", developer: "System", tool: "Tool" }),
+);
 
 /** The messages, the first at the top. @param {() => Message[]} messages followed */
 export function conversation(messages) {
@@ -45,7 +47,7 @@ export function conversation(messages) {
 }
 
 /** @param {string} role */
-export const roleOf = (role) => ROLES[/** @type {keyof typeof ROLES} */ (role)] ?? h("bdi", null, role);
+export const roleOf = (role) => ROLES.get(role) ?? h("bdi", null, role);
 
 /** What a message says: reasoning, text, pictures, tool calls. @param {() => Message} message followed */
 export function messageBody(message) {

@@ -57,6 +57,9 @@ function matrixRules({ sets = {}, vars = {} }, now) {
   });
 }
 
+/** What a name stands for, if it does. @param {Record<string, string>} named @param {string} name */
+const meant = (named, name) => (Object.hasOwn(named, name) ? named[name] : undefined);
+
 /** @param {string} text */
 function tokensOf(text) {
   TOKEN.lastIndex = 0;
@@ -72,7 +75,9 @@ function membersOf(text, sets, vars, depth = 0) {
   return [
     ...new Set(
       names.flatMap((name) =>
-        name.startsWith("+") ? membersOf(sets[name.slice(1)] ?? "", sets, vars, depth + 1) : [vars[name] ?? name],
+        name.startsWith("+")
+          ? membersOf(meant(sets, name.slice(1)) ?? "", sets, vars, depth + 1)
+          : [meant(vars, name) ?? name],
       ),
     ),
   ];
@@ -120,8 +125,8 @@ export function allows(text, wanted, sets, vars) {
         at += 1;
         return inner;
       }
-      if (token.startsWith("+")) return depth > 20 ? new Set([0]) : read(sets[token.slice(1)] ?? "", depth + 1);
-      const index = wanted.indexOf(vars[token] ?? token);
+      if (token.startsWith("+")) return depth > 20 ? new Set([0]) : read(meant(sets, token.slice(1)) ?? "", depth + 1);
+      const index = wanted.indexOf(meant(vars, token) ?? token);
       return new Set([index < 0 ? 0 : 1 << index]);
     };
     return either();
