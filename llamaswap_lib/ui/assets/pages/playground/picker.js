@@ -11,12 +11,12 @@ import { computed, effect, h, signal } from "../../view.js";
 
 const selectors = signal(/** @type {string[]} */ ([]));
 
-/** Names of selectors, which no event tells. */
+/** Names of selectors and pools, which no event tells. */
 async function readSelectors() {
   try {
     const { data } = await ask("v1/models");
     selectors.value = data
-      .filter((/** @type {any} */ row) => row.meta?.llamaswap?.type === "selector")
+      .filter((/** @type {any} */ row) => ["selector", "pool"].includes(row.meta?.llamaswap?.type))
       .map((/** @type {any} */ row) => row.id);
   } catch {
     // they can still be named in the address
