@@ -2,6 +2,7 @@
 
 import { confirm, openDialog } from "../../parts/dialog.js";
 import { ago } from "../../parts/clock.js";
+import { saveAs } from "../../parts/save.js";
 import { setQuery } from "../../router.js";
 import { h, keyed } from "../../view.js";
 import { markdownOf } from "./export.js";
@@ -112,13 +113,4 @@ async function exportTalk(head, kind) {
     new Blob([text], { type: kind === "json" ? "application/json" : "text/markdown" }),
     `conversation-${head.id}.${kind}`,
   );
-}
-
-/** Have the browser save a file. @param {Blob} blob @param {string} name */
-export function saveAs(blob, name) {
-  const link = /** @type {HTMLAnchorElement} */ (h("a", { href: URL.createObjectURL(blob), download: name }));
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
