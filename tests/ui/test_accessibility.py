@@ -110,3 +110,14 @@ def test_dialogs_keep_nobody_out_either(watched: Watched) -> None:
         expect(page.get_by_role("dialog")).to_be_visible()
         assert complaints(page) == []
         page.keyboard.press("Escape")
+
+
+def test_who_loads_a_model_by_the_keyboard_stays_at_its_button_though_the_row_moves(page: Any) -> None:
+    names = page.locator("tr.model a.name")
+    expect(names).to_have_text(["embed", "large", "small"])
+    page.get_by_role("button", name="Load small").press("Enter")
+    unload = page.get_by_role("button", name="Unload small")
+    expect(unload).to_be_focused()
+    expect(names).to_have_text(["small", "embed", "large"])
+    unload.press("Enter")
+    expect(page.get_by_role("button", name="Load small")).to_be_focused()

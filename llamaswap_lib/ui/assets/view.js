@@ -240,6 +240,7 @@ export function keyed(parent, items, key, render) {
         rows.delete(name);
       }
     }
+    const focused = document.activeElement;
     let place = parent.firstElementChild;
     for (const [name, item] of wanted) {
       let row = rows.get(name);
@@ -248,6 +249,8 @@ export function keyed(parent, items, key, render) {
       if (row.node === place) place = place.nextElementSibling;
       else parent.insertBefore(row.node, place);
     }
+    if (focused !== document.activeElement && parent.contains(focused))
+      /** @type {HTMLElement} */ (focused).focus({ preventScroll: true }); // a browser takes it from what is moved
   });
   cleanup(() => rows.forEach((row) => row.end()));
   return parent;

@@ -299,8 +299,11 @@ export function actions(id) {
   return h(
     "div.action",
     { hidden: () => box.value?.up === false || box.value?.kind === "other" },
-    h("button.small", { type: "button", "aria-label": label, disabled: isOff, onclick: run }, () =>
-      state.value === "stopping" ? "Stopping" : kind.value,
+    h(
+      "button.small",
+      // not `disabled`: that would take the focus from who has pressed it
+      { type: "button", "aria-label": label, "aria-disabled": () => String(isOff()), onclick: () => isOff() || run() },
+      () => (state.value === "stopping" ? "Stopping" : kind.value),
     ),
     h(
       "button.quiet.small",
