@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tests.e2e.program import demo, wait_until
@@ -206,24 +205,3 @@ def test_a_draft_that_was_left_does_not_overwrite_what_somebody_else_has_changed
         dialog = page.get_by_role("dialog", name=re.compile("changed by somebody else"))
         dialog.get_by_role("button", name="Cancel").click()
         assert server.config_path.read_text() == TEXT + "# theirs\n"
-
-
-def test_of_two_files_the_one_that_was_saved_is_shown_as_it_was_saved(
-    watch: Callable[..., Watched], run_server: Callable[..., Served], tmp_path: Path
-) -> None:
-    more = tmp_path / "more"
-    more.mkdir()
-    (more / "other.yaml").write_text(f"models: {{other: {{cmd: '{demo()}'}}}}\n")
-    with run_server(flags=["-allow-config-edit", "-config-dir", str(more)]) as server:
-        page = watch(server).open("config/edit")
-        page.get_by_role("button", name="other.yaml").click()
-        field = page.locator("textarea")
-        expect(field).to_have_value(re.compile("^models: {other"))
-        changed = f"{field.input_value()}# saved\n"
-        field.fill(changed)
-        page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("other.yaml is saved")).to_be_visible()
-        page.get_by_role("button", name=server.config_path.name, exact=True).click()
-        expect(field).not_to_have_value(changed)
-        page.get_by_role("button", name="other.yaml").click()
-        expect(field).to_have_value(changed)

@@ -95,7 +95,6 @@ function one(file, read) {
     isBusy.value = true;
     const done = await attempt(() => store(path, text.now, saved), `Saving ${file.name}`);
     if (done) {
-      Object.assign(file, saved.now);
       notify(`${file.name} is saved`);
       if (andReload) await reload();
     }
