@@ -124,6 +124,7 @@ class Flow:
             client.on_room = client.resume
             if self._is_held_up:
                 client.end_stall()
+                self._is_held_up = False  # the loop may be about to call `look_at_waits`
             if self._spool is not None:
                 self._leave(self._spool)
             if self._sending is not None:

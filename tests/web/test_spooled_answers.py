@@ -252,6 +252,21 @@ def test_a_client_that_leaves_afterwards_leaves_nothing_behind(leave: Callable[[
             assert held_bytes(world) == 0
 
 
+def test_a_wait_that_begins_as_the_request_is_cancelled_is_nothing_to_it_any_more() -> None:
+    with World(whole(sized(BODY)), always(OK)) as world, idle_client(world):
+        wait_until(lambda: is_held_up(world))
+        [number] = world.feed.table.entries
+
+        def begin_and_cancel() -> None:
+            begin_to_wait(world)  # which the request is told of in a later turn of the loop
+            world.loop.call(world.feed.table.cancel, number)
+
+        world.loop.ask(begin_and_cancel)
+        wait_until(lambda: world.server.count() == (0, 0))
+        assert world.ask(chat())[1] == b"ok"
+        assert "Traceback" not in world.log
+
+
 def test_a_client_that_takes_nothing_afterwards_is_given_up() -> None:
     teller = Teller(PLAIN_CHUNKED)
     with World(teller.answer) as world:
