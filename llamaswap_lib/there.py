@@ -245,10 +245,19 @@ class Front:
         import http.client  # noqa: PLC0415 - with the next one it takes longer than all others together
         import urllib.request  # noqa: PLC0415
 
+        class Redirect(urllib.request.HTTPRedirectHandler):
+            """What is told is told there, too; else a POST becomes a GET, whose answer looks as if it had worked."""
+
+            def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+                del fp, code, msg, headers
+                return urllib.request.Request(newurl, req.data, req.headers)  # noqa: S310 - as below
+
+            http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
+
         data = None if told is None else json.dumps(told).encode()
         headers = {"X-Requested-With": "llamaswap", "Content-Type": "application/json"}  # so that it is not logged
         request = urllib.request.Request(self._url, data, headers)  # noqa: S310 - http or https
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), Redirect)
         try:
             with direct.open(request, timeout=PATIENCE) as answer:
                 return answer.status, str(json.loads(answer.read(MOST_BYTES)).get("address", ""))

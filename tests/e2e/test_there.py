@@ -74,6 +74,7 @@ class Front(HTTPServer):
         self.knows_it = True
         self.takes_addresses = True
         self.address = ""
+        self.moved_to = ""  # the address that it sends everybody to
         self.asked = threading.Event()
 
     @property
@@ -86,7 +87,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.takes_addresses:
+        if self.server.takes_addresses and not self.server.moved_to:
             self.server.address = told["address"]
         self._answer(self.server.takes_addresses)
 
@@ -97,7 +98,11 @@ class _Answer(BaseHTTPRequestHandler):
     def _answer(self, is_good: bool) -> None:
         is_ours = self.path == f"/api/announce/{TOKEN}"
         body = json.dumps({"address": self.server.address}).encode()
-        self.send_response(200 if is_good and is_ours else 404)
+        if self.server.moved_to:
+            self.send_response(301)
+            self.send_header("Location", f"{self.server.moved_to}{self.path}")
+        else:
+            self.send_response(200 if is_good and is_ours else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -106,14 +111,20 @@ class _Answer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def front() -> Iterator[Front]:
+@contextmanager
+def a_front() -> Iterator[Front]:
     with Front() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def front() -> Iterator[Front]:
+    with a_front() as server:
+        yield server
 
 
 # -- the command, the port, the line --
@@ -262,6 +273,15 @@ def test_an_address_that_was_not_taken_is_printed_and_told_again(file: str, fron
         front.takes_addresses = True
         wait_until(lambda: bool(front.address), "it is told again")
         process.terminate()
+
+
+def test_a_front_that_sends_to_another_address_is_followed_there(file: str, front: Front) -> None:
+    with a_front() as other:
+        other.moved_to = front.url
+        with started(file, "--host", "node1", "--front", other.url, "--", *python(WAITS), "PORT") as process:
+            assert "LLAMASWAP_ADDRESS" not in read_to(process, "up")
+            wait_until(lambda: front.address.startswith("http://node1:"), "it is told")
+            process.terminate()
 
 
 def test_without_the_llamaswap_in_front_the_server_ends_and_then_the_job(file: str) -> None:
