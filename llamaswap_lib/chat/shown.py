@@ -78,11 +78,12 @@ class Wrapped:
         self._word = ""
         self._begin = ""  # the first characters of this line of the text
         self._is_code = False
+        self._style = Style.PLAIN  # of the word that may go on
         self.is_empty = True
 
     def add(self, text: str, style: Style = Style.PLAIN) -> None:
         """Print it, but for a word that may go on."""
-        self.is_empty = False
+        self.is_empty, self._style = False, style
         out = "".join(map(self._take, clean(text)))
         if not self._is_on:
             out += self._flush()
@@ -93,7 +94,7 @@ class Wrapped:
         """End the line, if one has begun."""
         out = self._flush()
         if out or self._column:
-            self._terminal.write(f"{out}\n")
+            self._terminal.line(out, self._style)
         self._column, self._begin, self._is_code, self.is_empty = 0, "", False, True
 
     def _take(self, char: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap_lib.chat.shown import Wrapped, clean
-from llamaswap_lib.client.terminal import Terminal, display_width
+from llamaswap_lib.client.terminal import Style, Terminal, display_width
 
 
 class Screen(io.StringIO):
@@ -49,6 +49,14 @@ def test_code_tables_and_short_lines_are_left_as_they_are() -> None:
     for text in (f"```\n{long}\n```", f"| {long}|", f"    {long}", "short\n\nlines"):
         assert shown(text) == f"{text}\n"
     assert shown(f"```\n{long}\n```\n{long}").count("\n") == 5
+
+
+def test_the_last_word_has_the_style_of_the_others() -> None:
+    screen = Screen()
+    text = Wrapped(Terminal(screen, {"TERM": "xterm"}), is_on=True)
+    text.add("it thinks", Style.QUIET)
+    text.end()
+    assert screen.getvalue() == "\x1b[2mit \x1b[0m\x1b[2mthinks\x1b[0m\n"
 
 
 @pytest.mark.parametrize(
