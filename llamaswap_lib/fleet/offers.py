@@ -49,7 +49,8 @@ def offers_in(entries: object) -> tuple[Offer, ...] | None:
         if isinstance(entry, dict):
             for offer in _offers_of(entry):
                 if _is_name(offer.name):
-                    found.setdefault(offer.name, offer)
+                    known = offer if _is_name(offer.alias_of) else offer._replace(alias_of="")
+                    found.setdefault(offer.name, known)
     return tuple(found.values())
 
 

@@ -68,6 +68,12 @@ def test_names_that_could_not_be_asked_for_are_left_out() -> None:
     )
 
 
+def test_an_alias_of_what_could_not_be_asked_for_is_one_of_nothing() -> None:
+    half = {"id": "a", "meta": {"llamaswap": {"type": "alias", "modelID": "\ud800"}}}
+    long = {"id": "x" * 501, "meta": {"llamaswap": {"aliases": ["b"]}}}
+    assert read(half, long) == (Offer("a", "", {}, 0), Offer("b", "", {}, 0))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
