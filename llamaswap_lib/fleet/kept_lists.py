@@ -64,10 +64,11 @@ class KeptLists:
             return self._lists[name][1] if name in self._lists else None
 
     def keep(self, name: str, peer: Peer, offers: tuple[Offer, ...]) -> None:
-        """The peer says that it has these; blocks for the file."""
+        """The peer says that it has these; blocks for the file, if that is another list."""
         with self._lock:
             address = _address(peer)
-            if address and address == self._addresses.get(name):  # else it has left meanwhile
+            is_there = address and address == self._addresses.get(name)  # else it has left meanwhile
+            if is_there and self._lists.get(name) != (address, offers):
                 self._lists[name] = address, offers
                 self._write()
 

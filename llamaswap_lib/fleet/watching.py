@@ -206,11 +206,15 @@ class Fleet:
         """Have what it says that it has in force; where it says nothing, the last list stays."""
         offers = list_of(ask_peer)
         watch.list_due = self._clock() + (LIST_AGAIN if offers is None else LIST_EVERY)
-        if offers is not None and offers != watch.state.offers:
+        if offers is None:
+            return
+        is_another = offers != watch.state.offers
+        if is_another:
             self._put(watch, lambda state: states.after_list(state, offers))
             watch.was_asked.set()  # who waits for that may be the one that a renewal would have to wait for
             self._on_offers()
-            self._kept.keep(watch.name, watch.peer, offers)
+        self._kept.keep(watch.name, watch.peer, offers)  # also one that another process has told us of
+        if is_another:
             self._log.info(f"peer {watch.name} has {len(offers)} names of models")
 
     # -- any thread --
