@@ -41,7 +41,7 @@ TOO_MANY = raw_answer(ServiceUnavailable("too many connections"))
 SHUTTING_DOWN = raw_answer(ServiceUnavailable("the server is shutting down"))
 MOST_AT_ONCE = 64  # connections that are accepted before those are served that are there
 MOST_LINGERING = 256
-CLIENT_PROBES = 30.0  # seconds of silence between two, under TLS
+CLIENT_PROBES = 30.0  # seconds of silence between two; three in vain are the end
 CLOSE_GRACE = 1.0  # seconds for handler threads to end
 
 
@@ -77,6 +77,7 @@ class Server(HandlerThreads):
         self.socket.close()  # one of a fixed address family; which one is right depends on the host
         self.socket = listen(host, port) if listening is None else listening
         self.socket.setblocking(False)
+        probe_when_silent(self.socket, CLIENT_PROBES)  # which holds for what is accepted, too
         self.is_shared = listening is not None  # somebody else listens on the socket as well
         self.settings = settings  # of the requests that begin now
         self.share: Share | None = None  # with others that accept on the socket
@@ -266,7 +267,6 @@ class Server(HandlerThreads):
         has_room = not is_full or await self._admission.has_room()
         stream = sock
         if self._certificate is not None:
-            probe_when_silent(sock, CLIENT_PROBES)
             stream = TlsStream(sock, self._certificate.context())
         connection = ClientConnection(self, self._loop, stream, plain_ip(address))
         try:
