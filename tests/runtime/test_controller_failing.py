@@ -268,7 +268,8 @@ def test_a_request_that_waits_for_a_decision_that_fails_is_told_so_and_the_next_
         assert error.status == 500
         second = Visit(stage, "a")
         second.await_in()
-        stage.controller.unload(["a"], None)  # fails, and returns
+        with pytest.raises(HttpError, match="internal error"):
+            stage.controller.unload(["a"], None)
         second.leave()
         stage.controller.unload(["a"], None)
         assert stage.states() == {}

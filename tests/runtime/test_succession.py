@@ -449,6 +449,8 @@ def test_who_waits_is_refused_when_the_heir_dies() -> None:
             elder.controller.note_link_lost()
             assert isinstance(waiting.await_error(), ServiceUnavailable)
             assert isinstance(Visit(elder, "a").await_error(), ServiceUnavailable)
+            with pytest.raises(ServiceUnavailable):
+                elder.controller.unload(["a"], None)
             process.await_order("keep")
             inside.leave()
             assert "stop" not in process.orders

@@ -158,10 +158,10 @@ class Controller:
             pass
 
     def unload(self, models: Sequence[str] | None, client: Client) -> None:
-        """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone."""
+        """Block until the runs of `models` (ids; None: all) have exited; raises ClientGone, and why that cannot be."""
         with self.entrance.new(None) as waiter:
             self._queue.put(events.UnloadRequested(waiter.ticket, None if models is None else tuple(models)))
-            waiter.wait(client, self.entrance.cancel)
+            waiter.wait_done(client, self.entrance.cancel)
 
     def change_models(
         self, make: Callable[[Sequence[Upstream]], events.ModelsChanged], limits: Mapping[str, int]

@@ -38,6 +38,8 @@ _ERRORS: dict[Fault, type[HttpError]] = {
     Fault.HUNG: ModelHung,
 }
 
+_MISTAKE = "internal error: the log says why"
+
 
 class Waiter:
     """One thread's wait for one answer of the controller; close it once answered, or leave it with `with`."""
@@ -82,6 +84,12 @@ class Waiter:
             raise
         self.wait_for(None)
 
+    def wait_done(self, client: Client, cancel: Callable[[Waiter], None]) -> None:
+        """The same of what is no admission; raises why it was not done."""
+        self.wait(client, cancel)
+        if self.refusal is not None or self._failure is not None:
+            raise self.error()
+
     def wait_for(self, timeout: float | None) -> bool:
         """Block until answered, or for `timeout` seconds; whether it was. Close it only when it was.
 
@@ -98,7 +106,7 @@ class Waiter:
     def error(self) -> Exception:
         """The error of a refusal; that of a failed load has the last output of its run."""
         if self.refusal is None:
-            return self._failure or HttpError("internal error: the log says why")
+            return self._failure or HttpError(_MISTAKE)
         fault, message, retry_after = self.refusal
         if fault is Fault.ABANDONED:
             return ClientGone()
@@ -126,7 +134,7 @@ class Waiter:
 
     def fail(self, failure: HttpError | None = None) -> None:
         """There is no answer. None: the decision failed, by a mistake of ours."""
-        self._failure = failure
+        self._failure = failure or HttpError(_MISTAKE)
         self.wake()
 
     def wake(self) -> None:
