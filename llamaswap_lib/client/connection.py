@@ -228,7 +228,9 @@ def _probe(connected: socket.socket) -> None:
 
 
 def in_path(name: str) -> str:
-    """A model's name as a part of a path."""
+    """A model's name as a part of a path; raises Refused for none, which would make another path."""
+    if not name:
+        raise Refused("model not found: ''", NOT_FOUND)
     return quote(name, safe="/")
 
 

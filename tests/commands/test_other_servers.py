@@ -98,6 +98,13 @@ def test_an_address_as_clients_of_openai_have_it(serve: Serve) -> None:
             assert shell.run("ps", "--url", url).code == 0
 
 
+@pytest.mark.parametrize("command", ["load", "unload", "show"])
+def test_no_name_is_the_name_of_no_model(command: str, serve: Serve) -> None:
+    with serve() as shell:
+        ended = shell.run(command, "")
+    assert (ended.code, ended.out, ended.err) == (4, "", "llamaswap: model not found: ''\n")
+
+
 USAGE = {"device": "ram", "name": "ram", "kind": "ram", "bytes": 5}
 RUN = {"model": "m", "state": "ready", "memory": [USAGE]}
 ROW = {"id": 1, "timestamp": "2026-01-01T00:00:00Z", "tokens": {}}
