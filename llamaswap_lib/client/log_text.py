@@ -23,8 +23,7 @@ class Lines:
         """The lines that are complete now, without their ends."""
         *complete, rest = (self._rest + self._decoder.decode(data)).split("\n")
         yield from map(_last_state, complete)
-        begun = rest.rfind("\r", 0, max(0, len(rest) - 1))
-        self._rest = rest[begun + 1 :] if begun > 0 else rest
+        self._rest = rest[rest.rstrip("\r").rfind("\r") + 1 :]  # those at its end may belong to a line end
         if len(self._rest) > MOST_LINE:
             yield self.end()
 

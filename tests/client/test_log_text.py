@@ -17,9 +17,11 @@ def cut(data: bytes, *places: int) -> tuple[list[str], str]:
 
 
 def test_lines_are_the_same_however_they_come() -> None:
-    data = "one\r\ntwo é\n\n1 %\r2 %\r3 %\nlast".encode()
+    data = "one\r\ntwo é\n\n1 %\r2 %\r3 %\r\r\nlast".encode()
     whole = (["one", "two é", "", "3 %"], "last")
     assert cut(data) == whole
+    for place in range(len(data)):
+        assert cut(data, place) == whole
     for seed in range(50):
         places = sorted(random.Random(seed).sample(range(len(data)), 5))
         assert cut(data, *places) == whole
