@@ -18,6 +18,7 @@ from llamaswap_lib.client import memory, peers
 from llamaswap_lib.client.connection import Refused, Server, ServerError, lines_of
 from llamaswap_lib.client.events import messages
 from llamaswap_lib.client.follow import News, follow
+from llamaswap_lib.top.state import SPEED_SECONDS
 
 RUNNING_SECONDS = 2.0
 MACHINE_SECONDS = 5.0  # as often as the server takes samples, unless it is told otherwise
@@ -129,8 +130,7 @@ class Sources:
         if not self._has_rows:
             return
         parameters: dict[str, str | int] = {"limit": FIRST_ROWS}
-        if self._last_row:
-            parameters["min_id"] = self._last_row + 1
+        parameters |= {"min_id": self._last_row + 1} if self._last_row else {"start": _ago(SPEED_SECONDS)}
         answer = self._server.find("/api/metrics/activity", parameters)
         if answer is None:
             self._has_rows = False

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qs
 
-from tests.commands.older_server import older_server
+from tests.client.answers import answering, reply
+from tests.commands.older_server import RUNNING, older_server
 from tests.commands.terminal import Shell
 from tests.e2e.program import COMMAND
 
@@ -51,6 +54,17 @@ def test_top_shows_what_runs_and_says_what_is_missing() -> None:
             screen.wait_for(lambda screen: re.search(r"^> m +ready ", screen.text, re.MULTILINE) is not None)
             screen.type("q")
             assert screen.end() == 0
+
+
+def test_top_shows_no_speed_of_requests_of_long_ago() -> None:
+    answers = {"/running": RUNNING, "/api/version": {"version": "1"}, "/api/metrics/activity": {"data": []}}
+    before = datetime.now(timezone.utc)
+    with answering({path: reply(json.dumps(value)) for path, value in answers.items()}) as it:
+        assert Shell(it.url).run("top").code == 0
+        after = datetime.now(timezone.utc)
+        [asked] = [head for head in it.heads if head.startswith("GET /api/metrics/activity?")]
+    start = datetime.fromisoformat(parse_qs(asked.split()[1])["start"][0].replace("Z", "+00:00"))
+    assert before - timedelta(seconds=601) <= start <= after - timedelta(seconds=600)
 
 
 def test_top_without_stdin_prints_once() -> None:
