@@ -66,8 +66,11 @@ def _gguf_files(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def _projector(path: Path) -> Path | None:
+    """The one beside it; of another model's in a folder of many, as llama.cpp's cache, the name begins otherwise."""
     beside = sorted(other for other in path.parent.glob("*.gguf") if PROJECTOR in other.name.lower())
-    return beside[0] if beside else None
+    begins = {other: other.name.lower().partition(PROJECTOR)[0] for other in beside}
+    fitting = [other for other, begin in begins.items() if path.name.lower().startswith(begin)]
+    return max(fitting, key=lambda other: len(begins[other]), default=None)
 
 
 def size_of(path: Path) -> int:

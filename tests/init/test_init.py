@@ -73,6 +73,14 @@ def test_a_projector_goes_with_the_model_beside_it(tmp_path: Path) -> None:
     assert gguf.find([tmp_path]) == [ModelFile(seeing, 4, projector), ModelFile(blind, 4, None)]
 
 
+def test_a_projector_does_not_go_with_other_models_of_the_same_folder(tmp_path: Path) -> None:
+    names = ("org_gemma-GGUF_gemma-Q4.gguf", "org_gemma-GGUF_mmproj-f16.gguf", "org_qwen-GGUF_qwen-Q4.gguf")
+    gemma, projector, qwen = (model(tmp_path / name) for name in names)
+    assert gguf.find([tmp_path]) == [ModelFile(gemma, 4, projector), ModelFile(qwen, 4, None)]
+    other = model(tmp_path / "mmproj-any.gguf")
+    assert gguf.find([tmp_path]) == [ModelFile(gemma, 4, projector), ModelFile(qwen, 4, other)]
+
+
 def test_the_look_ends_at_a_depth_and_a_number(tmp_path: Path) -> None:
     model(tmp_path / "/".join("abcdefgh") / "deep.gguf")
     assert gguf.find([tmp_path]) == []
