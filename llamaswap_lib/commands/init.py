@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llamaswap_lib.client.words import counted
 from llamaswap_lib.commands.arguments import path_of
-from llamaswap_lib.commands.program import fail, home_folder, print_text, program
+from llamaswap_lib.commands.program import fail, home_folder, print_text, program, working_folder
 from llamaswap_lib.errors import LlamaswapError
 
 
@@ -23,10 +23,7 @@ def run(options: argparse.Namespace) -> int:
         home = home_folder()
     except LlamaswapError:
         home = Path("/")  # where the usual folders are not
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:
-        return fail("the folder that this was started in no longer exists")
+    here = working_folder()
     from llamaswap_lib.init import gguf, gpus, text  # noqa: PLC0415 - after the arguments
 
     models = gguf.find(gguf.folders(os.environ, home, here))

@@ -12,7 +12,7 @@ from llamaswap_lib.commands.arguments import (
     server_words,
     take_config_file,
 )
-from llamaswap_lib.commands.program import home_folder, print_text
+from llamaswap_lib.commands.program import home_folder, print_text, working_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     take_config_file(options)
-    server_address(options)
+    host, _ = server_address(options)
+    folder = working_folder()
     from llamaswap_lib.service.commands import agent  # noqa: PLC0415 - after the arguments
 
-    made = agent(config_files(options), server_words(options), home_folder())
+    made = agent(config_files(options), server_words(options), host, folder, home_folder())
     print_text(made.text.rstrip("\n"), notes=made.how)
     return 0

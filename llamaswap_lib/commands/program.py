@@ -40,6 +40,14 @@ def home_folder() -> Path:
         raise LlamaswapError("there is no home folder: set HOME") from None
 
 
+def working_folder() -> Path:
+    """The folder that this was started in; raises LlamaswapError where it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise LlamaswapError("the folder that this was started in no longer exists") from None
+
+
 def print_text(text: str, *, notes: Iterable[str] = ()) -> None:
     """The text on stdout, and lines about it on stderr; what an encoding lacks is escaped.
 

@@ -13,7 +13,7 @@ from llamaswap_lib.commands.arguments import (
     server_words,
     take_config_file,
 )
-from llamaswap_lib.commands.program import print_text
+from llamaswap_lib.commands.program import print_text, working_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +30,14 @@ def run(options: argparse.Namespace) -> int:
     host, port = server_address(options)
     if options.user and options.run_as:
         raise UsageError("-run-as: your own user manager runs everything as you")
+    folder = working_folder()
     files = config_files(options)
     from llamaswap_lib.service.commands import service, socket  # noqa: PLC0415 - after the arguments
 
     if options.socket:
         made = socket(host, port, is_user=options.user)
     else:
-        made = service(files, server_words(options), port, is_user=options.user, run_as=options.run_as)
+        words = server_words(options)
+        made = service(files, words, (host, port), folder, is_user=options.user, run_as=options.run_as)
     print_text(made.text.rstrip("\n"), notes=made.how)
     return 0

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llamaswap_lib.command_words import own_words
+from llamaswap_lib.config.editor import refuse_open_editing
+from llamaswap_lib.config.for_workers import why_not_with_workers
 from llamaswap_lib.config.load import load
 from llamaswap_lib.config.schema import Config
 from llamaswap_lib.errors import ConfigError
@@ -38,18 +40,25 @@ class Installation(NamedTuple):
 
 
 def service(
-    files: Sequence[Path], flags: Sequence[str], port: int, *, is_user: bool, run_as: str | None
+    files: Sequence[Path],
+    flags: Sequence[str],
+    address: tuple[str, int],
+    folder: Path,
+    *,
+    is_user: bool,
+    run_as: str | None,
 ) -> Installation:
-    """The service for a configuration that loads; raises ConfigError.
+    """The service for a configuration that can be served, to run in `folder`; raises ConfigError.
 
     `flags` are those of the server; `is_user`: for the user's own manager; `run_as`: a user, None for who asks.
     """
-    config = load(files)
+    host, port = address
+    config = _servable(files, flags, host)
     owner = None if is_user else _user(run_as)
     unit = service_unit(
         Service(
             command=(*own_words(), *flags),
-            folder=str(Path.cwd()),
+            folder=str(folder),
             end_seconds=config.end_seconds,
             run_as=owner,
             port=port,
@@ -80,11 +89,12 @@ def socket(host: str, port: int, *, is_user: bool) -> Installation:
     return Installation(socket_unit(_listen_stream(host, port)), how)
 
 
-def agent(files: Sequence[Path], flags: Sequence[str], home: Path) -> Installation:
-    """The property list for a configuration that loads; raises ConfigError."""
+def agent(files: Sequence[Path], flags: Sequence[str], host: str, folder: Path, home: Path) -> Installation:
+    """The property list for a configuration that can be served, to run in `folder`; raises ConfigError."""
+    config = _servable(files, flags, host)
     log = home / "Library" / "Logs" / "llamaswap.log"
     command, path = (*own_words(), *flags), os.environ.get("PATH", SYSTEM_PATH)
-    text = agent_plist(command, str(Path.cwd()), load(files).end_seconds, path, str(log))
+    text = agent_plist(command, str(folder), config.end_seconds, path, str(log))
     place = f"~/Library/LaunchAgents/{LABEL}.plist"
     how = (
         f"To install it: put `> {place}` behind this command, then",
@@ -92,6 +102,16 @@ def agent(files: Sequence[Path], flags: Sequence[str], home: Path) -> Installati
         f"To end it for good: launchctl bootout gui/$(id -u)/{LABEL}",
     )
     return Installation(text, how)
+
+
+def _servable(files: Sequence[Path], flags: Sequence[str], host: str) -> Config:
+    """The configuration, if it can be served with these flags; raises ConfigError."""
+    config = load(files)
+    if "-allow-config-edit" in flags:
+        refuse_open_editing(config.api_keys, host)
+    if "-workers" in flags and (why := why_not_with_workers(config)):
+        raise ConfigError(why)
+    return config
 
 
 def _how_to_install(kind: str, *, is_user: bool) -> tuple[str, str]:

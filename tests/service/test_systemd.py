@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.cli import main
 from llamaswap_lib.service.launchd import agent_plist
 from llamaswap_lib.service.systemd import Service, service_unit, socket_unit
+from tests.e2e.program import COMMAND
 from tests.service.verify import needs_systemd, verify
 
 SERVICE = Service(
@@ -96,3 +98,38 @@ def test_the_property_list_of_launchd_holds_the_command_and_where_programs_are()
     assert read["ProgramArguments"] == list(SERVICE.command)
     assert read["EnvironmentVariables"] == {"PATH": "/opt/homebrew/bin:/bin"}
     assert read["WorkingDirectory"] == "/folder"
+
+
+# -- the commands --
+
+
+@pytest.mark.parametrize("command", ["systemd", "launchd"])
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [(("-workers", "2"), "-workers is for a configuration with peers"), (("-allow-config-edit",), "needs apiKeys")],
+)
+def test_nothing_is_printed_for_what_would_not_start(
+    command: str, flags: tuple[str, ...], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("models: {m: {cmd: 'server --port ${PORT}'}}")
+    assert main([command, str(path), *flags]) == 1
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert why in told.err
+    if "-workers" not in flags:
+        assert main([command, str(path), *flags, "-listen", "127.0.0.1:8080"]) == 0
+
+
+@pytest.mark.parametrize("words", [("systemd", "-c"), ("launchd", "-c"), ("init",)], ids=" ".join)
+def test_a_working_folder_that_is_gone_is_told(words: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("models: {}")
+    (tmp_path / "gone").mkdir()
+    script = 'rmdir "$0" && exec "$@"'
+    done = subprocess.run(
+        ("sh", "-c", script, tmp_path / "gone", *COMMAND, *words, path),
+        cwd=tmp_path / "gone", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("llamaswap: the folder that this was started in no longer exists\n")
