@@ -35,6 +35,8 @@ from .routing_keys import Routing, RoutingInput
 from .sections import (
     ANNOUNCED,
     FALLBACK,
+    LOST_AFTER,
+    POOL,
     Capabilities,
     ClientLimits,
     Compat,
@@ -53,14 +55,6 @@ from .sections import (
 )
 from .sleep_keys import COMMAND, Sleep, SleepChoice
 
-POOL = (
-    "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members"
-    " of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
-)
-LOST_AFTER = (
-    "where its server is not on this machine: seconds without an answer to its check after which a ready one counts as"
-    " lost, and is ended; 0 never (llamaswap only; see docs/clusters.md)"
-)
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (
     "", "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z", "rfc3339", "rfc3339nano",

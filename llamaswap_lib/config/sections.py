@@ -34,6 +34,14 @@ NOT_STICKY = "none"
 STICKY = Choice((NOT_STICKY, "session", "prefix"))
 MODALITY = Choice(("text", "audio", "image"))
 FALLBACK = "models, aliases or peer models that answer, in this order, where it cannot (llamaswap only; docs/fleet.md)"
+POOL = (
+    "a name for the machines elsewhere on which it runs: models with the same one make room for each other as members"
+    " of a group with `whenQueued: evict` do (llamaswap only; see docs/clusters.md)"
+)
+LOST_AFTER = (
+    "where its server is not on this machine: seconds without an answer to its check after which a ready one counts as"
+    " lost, and is ended; 0 never (llamaswap only; see docs/clusters.md)"
+)
 ROUTED_SETTINGS = "for the strategies `spillover` and `spread` only"
 ANNOUNCED = "announced"  # in place of a URL: the server says itself where it listens
 AUTO = "auto"
