@@ -28,7 +28,7 @@ from llamaswap_lib.typed_yaml.problems import KeyPath, Place, Problem, Problems,
 from llamaswap_lib.typed_yaml.secrets import MASK, Hidden, mask_text, text_of, visible
 
 from .addresses import EXAMPLE, port_cure
-from .schema import LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
+from .schema import COMMANDS, LATE_MACROS, TOP_LEVEL, AutomaticPort, Config, Model, late_macros
 from .sections import ANNOUNCED
 from .sleep_keys import commands_in
 
@@ -156,7 +156,7 @@ class _OneModel:
     def prepared(self, node: MappingNode) -> dict[str, Entry]:
         """Its entries without comments in commands and with the default proxy, macros replaced but for the port."""
         entries = {name: entry for name, entry in node.entries.items() if name != "macros"}
-        for name in ("cmd", "cmdStop"):
+        for name in COMMANDS:
             command = node.get(name)
             if isinstance(command, ScalarNode) and "#" in command.text:
                 text, shown = without_comments(command.text), without_comments(command.visible)
@@ -227,11 +227,11 @@ def _automatic_port(number: int, node: MappingNode) -> AutomaticPort:
     """The texts of a model before the port is put in."""
     scalars = ((name, value) for name, (_, value) in node.entries.items() if isinstance(value, ScalarNode))
     texts = {name: text_of(value.text, value.shown) for name, value in scalars if not is_null(value)}
-    cmd, proxy = texts["cmd"], texts.get("proxy", DEFAULTS.proxy)
-    stop, endpoint = texts.get("cmdStop", DEFAULTS.cmd_stop), texts.get("checkEndpoint", DEFAULTS.check_endpoint)
+    cmd, stop, status = (texts.get(name, "") for name in COMMANDS)
+    proxy, endpoint = texts.get("proxy", DEFAULTS.proxy), texts.get("checkEndpoint", DEFAULTS.check_endpoint)
     env = tuple(text_of(one.text, one.shown) for one in _env_of(node))
     shown = mask_command(without_comments(visible(cmd))), mask_text(proxy)
-    return AutomaticPort(number, cmd, stop, proxy, endpoint, env, *shown, commands_in(node.get("sleep")))
+    return AutomaticPort(number, cmd, stop, status, proxy, endpoint, env, *shown, commands_in(node.get("sleep")))
 
 
 def _declared(holder: MappingNode, path: KeyPath, ledger: Ledger) -> dict[str, ScalarNode]:
@@ -356,7 +356,7 @@ def _place_of(value: ScalarNode, written: str, number: int, path: KeyPath) -> Pl
     """Where in the file the `number`-th use of a macro in a text stands; None where it came from another one."""
     if value.shown is not None:
         return value.place
-    return value.place.spot(written, number, has_comments=path[2:] in (("cmd",), ("cmdStop",)))
+    return value.place.spot(written, number, has_comments=len(path) == 3 and path[2] in COMMANDS)
 
 
 def _uses(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, ScalarNode, str]]:

@@ -60,7 +60,8 @@ def complete(
         cmd_stop=changed(model.cmd_stop, without_comments),
         stop_argv=split(model.cmd_stop),
         sleep=model.sleep and model.sleep.with_commands(lambda text: changed(text, without_comments)),
-        status_argv=split(changed(model.cmd_status, without_comments)),
+        cmd_status=changed(model.cmd_status, without_comments),
+        status_argv=split(model.cmd_status),
         ttl=config.global_ttl if model.ttl < 0 else model.ttl,
         unload_timeout=model.unload_timeout or config.unload_timeout,
         health_check_timeout=_health_check_timeout(model, config),
@@ -119,7 +120,7 @@ def _shown(model: Model, automatic_port: AutomaticPort | None) -> ShownModel:
         cmd, proxy = mask_command(changed(model.cmd, without_comments)), mask_text(model.proxy)
     else:
         cmd, proxy = automatic_port.shown_at(automatic_port.number)
-    others = (model.cmd_stop, *(model.sleep.commands if model.sleep else ()))
+    others = (model.cmd_stop, model.cmd_status, *(model.sleep.commands if model.sleep else ()))
     programs = [*_program(model.cmd, cmd), *(pair for one in others for pair in _program(one, mask_command(one)))]
     return ShownModel(cmd, proxy, mask_value(model.metadata), tuple(programs))
 

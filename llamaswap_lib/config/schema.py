@@ -55,6 +55,8 @@ from .sections import (
 )
 from .sleep_keys import COMMAND, Sleep, SleepChoice
 
+STATUS = "exits with 0 while an earlier run has left something elsewhere (llamaswap only; see docs/clusters.md)"
+COMMANDS = ("cmd", "cmdStop", "cmdStatus")  # lines of which may be comments
 LOG_LEVELS = ("debug", "info", "warn", "error")
 LOG_TIME_FORMATS = (
     "", "ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z", "rfc3339", "rfc3339nano",
@@ -92,6 +94,7 @@ class AutomaticPort(NamedTuple):
     number: int
     cmd: str
     cmd_stop: str
+    cmd_status: str
     proxy: str
     check_endpoint: str
     env: tuple[str, ...]
@@ -128,7 +131,7 @@ class Model:
     argv: tuple[str, ...] = derived(())  # cmd, split into words
     cmd_stop: str = key("cmdStop", COMMAND, "run instead of sending SIGTERM, to stop it; may use `${PID}`", "")
     stop_argv: tuple[str, ...] = derived(())  # cmd_stop, split; () means SIGTERM
-    cmd_status: str = key("cmdStatus", COMMAND, "exits with 0 while an earlier run has left something elsewhere", "")
+    cmd_status: str = key("cmdStatus", COMMAND, STATUS, "")
     status_argv: tuple[str, ...] = derived(())  # cmd_status, split
     proxy: str = key(
         "proxy",
@@ -238,7 +241,7 @@ class Model:
         def ported(text: str) -> str:
             return changed(text, lambda part: part.replace("${PORT}", str(port)))
 
-        cmd, cmd_stop = ported(given.cmd), ported(given.cmd_stop)
+        cmd, cmd_stop, cmd_status = map(ported, (given.cmd, given.cmd_stop, given.cmd_status))
         shown_cmd, shown_proxy = given.shown_at(port)
         return replace(
             self,
@@ -246,6 +249,8 @@ class Model:
             argv=split(cmd),
             cmd_stop=changed(cmd_stop, without_comments),
             stop_argv=split(cmd_stop),
+            cmd_status=changed(cmd_status, without_comments),
+            status_argv=split(cmd_status),
             proxy=ported(given.proxy),
             check_endpoint=ported(given.check_endpoint),
             env=tuple(map(ported, given.env)),

@@ -68,6 +68,9 @@ def test_a_question_that_is_not_answered_is_an_obstacle() -> None:
 def test_a_command_that_cannot_be_started_is_an_obstacle() -> None:
     with Run(*shell(UP), status_argv=("/no/such",), stop_argv=("true",)) as run:
         assert run.exit_detail() == "could not start: cmdStatus: No such file or directory: '/no/such'"
+    shown = (("/no/such", "[hidden]"),)
+    with Run(*shell(UP), status_argv=("/no/such",), stop_argv=("true",), shown_programs=shown) as run:
+        assert run.exit_detail() == "could not start: cmdStatus: No such file or directory: '[hidden]'"
 
 
 def test_a_stop_ends_the_question(tmp_path: Path) -> None:

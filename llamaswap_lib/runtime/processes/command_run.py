@@ -17,7 +17,7 @@ from functools import partial
 
 from llamaswap_lib.runtime.health.look import Order, wait
 from llamaswap_lib.runtime.processes.group import KILL_GRACE, Guard, ProcessGroup, await_end, describe_exit
-from llamaswap_lib.runtime.processes.launch import LaunchSpec, describe_error
+from llamaswap_lib.runtime.processes.launch import LaunchSpec
 from llamaswap_lib.runtime.threads import Thread
 from llamaswap_lib.runtime.wakeup import Wakeup
 
@@ -163,7 +163,7 @@ def end_earlier_run(
                 return "cmdStatus says that an earlier run has left something, which cmdStop has not ended"
             wait(ending, time.monotonic() + _PAUSE)
     except (OSError, ValueError) as error:
-        return f"{name}: {describe_error(error)}"
+        return f"{name}: {spec.describe(error)}"
     except CommandTookTooLong as error:
         return f"cmdStatus {error}, so it is not known whether an earlier run has left something"
     finally:

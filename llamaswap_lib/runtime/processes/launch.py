@@ -74,6 +74,12 @@ class LaunchSpec:
         env = dict(entry.partition("=")[::2] for entry in self.env)
         return packed(with_pid(self.stop_argv, pid), env, _working_folder(), self.unload_timeout)
 
+    def describe(self, error: Exception) -> str:
+        """What to say of an error, without what is secret of a program's name."""
+        if isinstance(error, OSError):
+            error.filename = dict(self.shown_programs).get(error.filename, error.filename)
+        return describe_error(error) or "not enough memory"
+
     def described(self) -> dict[str, Any]:
         """For JSON, without what the configuration of the reader says better."""
         return {name: getattr(self, name) for name in self.__slots__ if name not in _OF_OURS}

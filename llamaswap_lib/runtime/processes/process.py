@@ -80,7 +80,7 @@ class Process:
         self.announcements = Announcements(run_id, spec.token, post, self.output)
         self._guard = guard
         self._ourselves = ourselves or Ourselves()
-        self._commands = SleepCommands(spec.model, self._start_command, self._describe)
+        self._commands = SleepCommands(spec.model, self._start_command, spec.describe)
         self._calls = ServerCalls(run_id, spec, post, self._ourselves, way_to, self._commands.order)
         self._pipe: OutputPipe | None = None  # while there is a group
         self._mark = ""  # by which processes are found that left the group; '' if the model's `env` removes it
@@ -157,7 +157,7 @@ class Process:
             try:
                 self._probe = call()
             except (OSError, ValueError, RuntimeError, MemoryError) as error:
-                self._post(failed(self.run_id, self._describe(error)))
+                self._post(failed(self.run_id, self._spec.describe(error)))
 
     def kill(self) -> None:
         """SIGKILL to the group, and to a cmdStop that still runs."""
@@ -275,7 +275,7 @@ class Process:
             return ProcessExited(self.run_id, detail, out_of_memory=words)
 
     def _not_started(self, error: Exception) -> ProcessExited:
-        return ProcessExited(self.run_id, f"could not start: {self._describe(error)}", is_shortage(error))
+        return ProcessExited(self.run_id, f"could not start: {self._spec.describe(error)}", is_shortage(error))
 
     def _environment(self) -> dict[str, str]:
         """Blocks while leftovers of an earlier llamaswap are stopped. A model's own `env` may remove the mark."""
@@ -368,7 +368,7 @@ class Process:
         try:
             stopper = self._start_command(self._spec.stop_argv, pid)
         except (OSError, ValueError, RuntimeError, MemoryError) as error:
-            return f"could not start: {self._describe(error)}"
+            return f"could not start: {self._spec.describe(error)}"
         with self._lock:
             self._stopper = stopper
             if self._order is Order.KILL:
@@ -388,11 +388,6 @@ class Process:
         return ProcessGroup.start(
             with_pid(argv, pid or self.pid or 0), self._environment(), self._pipe.write_end, self._guard
         )
-
-    def _describe(self, error: Exception) -> str:
-        if isinstance(error, OSError):
-            error.filename = dict(self._spec.shown_programs).get(error.filename, error.filename)
-        return describe_error(error) or "not enough memory"
 
     def _note(self, message: str) -> None:
         self.output.note(f"llamaswap: {message}\n".encode())

@@ -17,7 +17,7 @@ export const KEYS = {
       "about": "run instead of sending SIGTERM, to stop it; may use `${PID}`"
      },
      "cmdStatus": {
-      "about": "exits with 0 while an earlier run has left something elsewhere"
+      "about": "exits with 0 while an earlier run has left something elsewhere (llamaswap only; see docs/clusters.md)"
      },
      "proxy": {
       "about": "where its server listens; with `announced` it says so itself (llamaswap only; see docs/clusters.md)"
