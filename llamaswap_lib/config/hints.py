@@ -325,7 +325,8 @@ def _for_a_scalar(kind: Kind, node: Node) -> str:
     if node.plain and isinstance(kind, Integer) and _is_too_large(text):
         return "this number is too large"
     if not node.plain and isinstance(kind, (Integer, Flag)):
-        is_right = scalars.flag_of(text, True) is not None if isinstance(kind, Flag) else scalars.number_of(text)
+        value = node.text  # also of one from the environment, of which no more is told than that it is one
+        is_right = scalars.flag_of(value, True) is not None if isinstance(kind, Flag) else scalars.number_of(value)
         if is_right in (None, False):
             return ""
         lines, place = node.place.source.lines, node.place

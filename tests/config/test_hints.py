@@ -159,3 +159,10 @@ def test_a_name_from_the_environment_stays_hidden_where_one_that_is_equal_was_no
     assert nearest("secert", ["secret"]) == "secret"
     near = nearest("secert", [Hidden("secret", MASK)])
     assert isinstance(near, Hidden)
+
+
+@pytest.mark.parametrize(("key", "value"), [("ttl", "300"), ("unlisted", "true")])
+def test_quotes_around_a_value_of_the_environment_are_told_without_the_value(key: str, value: str) -> None:
+    text = f"models:\n  m:\n    cmd: x ${{PORT}}\n    {key}: '${{env.VALUE}}'\n"
+    (error,) = inspect_text(text, "", {"VALUE": value}).problems.errors
+    assert error.message.endswith(', got "[hidden]"; leave out the quotes')
