@@ -60,6 +60,18 @@ def test_a_sample_that_comes_twice_counts_once(watched: Watched, server: Served)
     expect(page.locator("figure", has_text="Network")).to_contain_text("0 B/s")  # and no error of an odd path
 
 
+def test_a_clock_that_is_hours_ahead_of_the_servers_moves_nothing(watched: Watched, server: Served) -> None:
+    assert server.chat("small", max_tokens=1).status == 200
+    server.await_rows(1)
+    watched.page.clock.set_fixed_time(datetime.now(timezone.utc) + timedelta(hours=3))
+    page = watched.open("performance?span=5m")
+    line = page.locator("figure", has_text="Processor").locator("path.plot-line").first
+    expect(line).to_have_attribute("d", re.compile("^M"))
+    expect(watched.open().get_by_role("img", name=re.compile("^RAM, "))).to_be_visible()
+    row = watched.open("activity?since=15m").locator(".virtual-rows > .activity-row")
+    expect(row.locator("time")).to_have_text(re.compile(r"^(now|(in )?\d+ (s|min)( ago)?)$"))
+
+
 def test_each_of_two_gpus_has_its_figures(watched: Watched) -> None:
     def two(route: Any) -> None:
         moments = [(datetime.now(timezone.utc) - timedelta(seconds=ago)).isoformat() for ago in (30, 20, 10)]

@@ -181,7 +181,7 @@ def test_the_time_line_is_zoomed_and_moved_by_keys_buttons_wheel_and_pointer(wat
 
 def test_a_clock_that_differs_is_told_from_an_answer_that_took_long(page: Any) -> None:
     def skew(asked: int, answered: int, date: int) -> Any:
-        return call(page, "parts/history.js", "skewOf", asked, answered, date)
+        return call(page, "api.js", "skewOf", asked, answered, date)
 
     assert skew(1_000_700, 1_000_720, 1_000_000) == 0  # whole seconds
     assert skew(1_000_700, 1_009_000, 1_000_000) == 0

@@ -116,6 +116,43 @@ export async function ask(path, options) {
   return response.json();
 }
 
+// --- the clock of the server ---
+
+const SKEW = 2500; // milliseconds by which two clocks may differ before it is put right
+let skew = 0;
+let told = () => {};
+/** Holds when the server has told its clock, or could not be reached: what asks for a span of time waits for it. */
+export const clockIsTold = new Promise((resolve) => (told = () => resolve(undefined)));
+
+/** A moment of the server by the clock of this browser. @param {string} moment */
+export const toLocal = (moment) => Date.parse(moment) + skew;
+
+/** A moment of ours, in milliseconds since 1970, as the server writes it. @param {number} moment */
+export const toServer = (moment) => new Date(moment - skew).toISOString();
+
+/**
+ * How much later it is by our clock than by the server's, which said `date`, in whole seconds, between two moments of
+ * ours: an answer may take long. 0 for little, null where nothing was said.
+ * @param {number} asked @param {number} answered @param {number} date
+ */
+export function skewOf(asked, answered, date) {
+  if (Number.isNaN(date)) return null;
+  const least = Math.max(asked - date - 1000, Math.min(0, answered - date));
+  return Math.abs(least) > SKEW ? least : 0;
+}
+
+/** The JSON of an answer that llamaswap gives itself and at once: it tells the server's clock, too. @type {typeof ask} */
+export async function askByClock(path, options) {
+  const asked = Date.now();
+  try {
+    const response = await request(path, options);
+    skew = skewOf(asked, Date.now(), Date.parse(response.headers.get("date") ?? "")) ?? skew;
+    return await response.json();
+  } finally {
+    told();
+  }
+}
+
 /** Do something by POST: `await operate("api/models/unload")`. @param {string} path @param {Parameters<typeof request>[1]} [options] */
 export async function operate(path, options) {
   const response = await request(path, { method: "POST", ...options });

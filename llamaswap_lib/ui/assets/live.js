@@ -4,7 +4,7 @@
  * Pages read the signals here, and ask for nothing that is in them.
  */
 
-import { ask, keyIsMissing } from "./api.js";
+import { ask, askByClock, keyIsMissing } from "./api.js";
 import { changed } from "./in_flight.js";
 import { openEvents } from "./shared_events.js";
 import { cleanup, effect, signal } from "./view.js";
@@ -170,7 +170,7 @@ async function readRuns() {
   try {
     while (isBehind && connection.now === "open") {
       isBehind = false;
-      const [{ running }, told] = await Promise.all([ask("running"), readPeers()]);
+      const [{ running }, told] = await Promise.all([askByClock("running"), readPeers()]);
       if (JSON.stringify(told) !== JSON.stringify(peers.now)) peers.value = told;
       const here = running.filter((/** @type {any} */ run) => !run.peer);
       runs.value = new Map(here.map((/** @type {any} */ run) => [run.model, run]));

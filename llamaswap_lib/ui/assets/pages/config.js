@@ -1,5 +1,6 @@
 /** Configuration: what is in use, and an editor. */
 
+import { toLocal } from "../api.js";
 import { exact } from "../format.js";
 import { about, readAbout } from "../live.js";
 import { copy } from "../parts/actions.js";
@@ -42,7 +43,7 @@ function inUse() {
               h(
                 "small",
                 null,
-                ago(() => told.error.at),
+                ago(() => toLocal(told.error.at)),
               ),
             ),
             h("p", null, "What is shown below goes on until they can."),
@@ -57,7 +58,7 @@ function inUse() {
           null,
           [
             ["Files", told.files.join(", ") || "none"],
-            ["Loaded", ago(() => told.loaded_at)],
+            ["Loaded", ago(() => toLocal(told.loaded_at))],
           ].map(([name, value]) => [
             h("dt", null, name),
             h("dd", { title: name === "Loaded" ? exact(told.loaded_at) : null }, value),

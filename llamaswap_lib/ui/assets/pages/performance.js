@@ -1,6 +1,6 @@
 /** Performance: processor, memory, network and GPUs of the last hour; and the hardware. */
 
-import { ask, ApiError } from "../api.js";
+import { ask, askByClock, ApiError, clockIsTold, toLocal, toServer } from "../api.js";
 import { bytes, count, percent } from "../format.js";
 import { models as known, on, runs } from "../live.js";
 import { now } from "../parts/clock.js";
@@ -52,7 +52,7 @@ function figures() {
   const read = async () => {
     if (document.visibilityState !== "visible" || paused.now) return;
     try {
-      const told = await ask("api/performance", { query: { after } });
+      const told = await askByClock("api/performance", { query: { after } });
       after = told.sys_stats.at(-1)?.timestamp ?? after;
       system.value = joined(system.now, told.sys_stats);
       gpus.value = joined(gpus.now, told.gpu_stats);
@@ -62,12 +62,13 @@ function figures() {
     }
   };
   const readLoads = async () => {
-    const start = new Date(Date.now() - 3_600_000).toISOString();
+    await clockIsTold;
+    const start = toServer(Date.now() - 3_600_000);
     const told = await ask("api/metrics/series", { query: { bucket: "10s", start } }).catch(() => ({ data: [] }));
     const before = told.data
       .filter((/** @type {any} */ bucket) => bucket.loads)
       .map((/** @type {any} */ bucket) => ({
-        at: Date.parse(bucket.start),
+        at: toLocal(bucket.start),
         text: `a model was loaded (${count(bucket.loads)} waited)`,
       }));
     loads.value = [...before, ...loads.now];
@@ -226,7 +227,7 @@ function joined(known, newer) {
   const all = known.filter(({ at }) => at > oldest);
   const newest = new Map(all.map(({ id, at }) => [id, at]));
   for (const row of newer) {
-    const at = Date.parse(row.timestamp);
+    const at = toLocal(row.timestamp);
     if (at <= (newest.get(row.id) ?? 0)) continue;
     newest.set(row.id, at);
     all.push({ ...row, at });

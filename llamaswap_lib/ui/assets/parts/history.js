@@ -5,7 +5,7 @@
  * All moments are milliseconds by the clock of this browser. Memory is bounded: the oldest is forgotten.
  */
 
-import { request } from "../api.js";
+import { askByClock, toLocal } from "../api.js";
 import { connection, inFlight, models, on, queue, runs } from "../live.js";
 import { cleanup, effect, signal } from "../view.js";
 
@@ -26,7 +26,6 @@ const ROWS_EVERY = 2000;
 const TOLD_EVERY = 400;
 /** @type {number[]} */
 const NONE = [];
-const SKEW = 2500; // milliseconds by which two clocks may differ before it is put right
 
 /** Another number whenever something was added. */
 export const changed = signal(0);
@@ -44,7 +43,6 @@ const states = new Map();
 /** @type {Map<string, number[]>} */
 let speeds = new Map();
 const begun = Date.now();
-let skew = 0;
 let newest = 0; // id of a row
 let watchers = 0;
 let fetching = false;
@@ -60,9 +58,6 @@ function touch() {
     changed.value = changed.now + 1;
   }, TOLD_EVERY);
 }
-
-/** A moment of the server by the clock of this browser. @param {string} moment */
-export const toLocal = (moment) => Date.parse(moment) + skew;
 
 /** @returns {Iterable<Task>} the oldest first, as far as they came in their order */
 export const allTasks = () => tasks.values();
@@ -212,23 +207,9 @@ async function catchUp() {
   }, ROWS_EVERY);
 }
 
-/**
- * How much later it is by our clock than by the server's, which said `date`, in whole seconds, between two moments of
- * ours: an answer may take long. 0 for little, null where nothing was said.
- * @param {number} asked @param {number} answered @param {number} date
- */
-export function skewOf(asked, answered, date) {
-  if (Number.isNaN(date)) return null;
-  const least = Math.max(asked - date - 1000, Math.min(0, answered - date));
-  return Math.abs(least) > SKEW ? least : 0;
-}
-
 /** @param {Record<string, any>} query */
 async function readRows(query) {
-  const asked = Date.now();
-  const response = await request("api/metrics/activity", { query });
-  skew = skewOf(asked, Date.now(), Date.parse(response.headers.get("date") ?? "")) ?? skew;
-  const { data } = await response.json();
+  const { data } = await askByClock("api/metrics/activity", { query });
   for (const row of data.reverse()) noteRow(row);
   speeds = new Map();
   const rows = [...tasks.values()].filter((task) => task.speed > 0 && task.row !== null);

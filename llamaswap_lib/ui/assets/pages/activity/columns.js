@@ -1,5 +1,6 @@
 /** The columns of the table: what each shows, which are shown, and in which order. That is kept in this browser. */
 
+import { toLocal } from "../../api.js";
 import { bytes, count, duration, exact, speed, UNKNOWN } from "../../format.js";
 import { ago } from "../../parts/clock.js";
 import { visible } from "../../parts/odd_text.js";
@@ -56,7 +57,7 @@ export const COLUMNS = [
     sort: "time",
     width: "88px",
     text: (row) => exact(row.timestamp),
-    cell: (row) => ago(() => row.timestamp),
+    cell: (row) => ago(() => toLocal(row.timestamp)),
   },
   {
     name: "model",

@@ -1,6 +1,6 @@
 /** What the listed requests add up to: totals, how fast they were, and all of it over time. */
 
-import { ask } from "../../api.js";
+import { ask, clockIsTold, toLocal, toServer } from "../../api.js";
 import { count, duration, shortCount, speed, UNKNOWN } from "../../format.js";
 import { onRows } from "../../live.js";
 import { plot } from "../../parts/plot.js";
@@ -35,6 +35,7 @@ class Figures {
     clearTimeout(this.timer);
     this.timer = undefined;
     const edition = (this.edition += 1);
+    await clockIsTold;
     const begun = Date.now();
     const filter = forServer(filterOf(place.value.query));
     try {
@@ -44,8 +45,8 @@ class Figures {
         ask("api/metrics/series", { query: { ...filter, start } }),
       ]);
       if (edition !== this.edition) return;
-      this.from = Math.min(new Date(start).getTime(), begun - 60_000);
-      this.to = filter.end?.[0] ? new Date(filter.end[0]).getTime() : Date.now();
+      this.from = Math.min(toLocal(start), begun - 60_000);
+      this.to = filter.end?.[0] ? toLocal(filter.end[0]) : Date.now();
       this.stats.value = stats;
       this.points.value = series.data;
     } catch {
@@ -61,8 +62,7 @@ const theModel = (filter) => (filter.model?.length === 1 ? filter.model[0] : "")
 /** When the first of the rows was. @param {import("./query.js").Filter} filter */
 async function oldest(filter) {
   const { data } = await ask("api/metrics/activity", { query: { ...filter, order: "asc", limit: 1 } });
-  const first = data[0] ? new Date(data[0].timestamp).getTime() - 1 : Date.now() - 60_000; // it was rounded
-  return new Date(first).toISOString();
+  return toServer(data[0] ? toLocal(data[0].timestamp) - 1 : Date.now() - 60_000); // it was rounded
 }
 
 /** @param {import("./rows.js").Rows} rows */
@@ -191,7 +191,7 @@ function overTime(found) {
   const line = (name, key) => ({
     name,
     points: (found.points.value ?? []).map(
-      (point) => /** @type {[number, number | null]} */ ([new Date(point.start).getTime(), point[key]]),
+      (point) => /** @type {[number, number | null]} */ ([toLocal(point.start), point[key]]),
     ),
   });
   /** @param {string} label @param {[string, string][]} lines @param {(value: number) => string} format */

@@ -1,6 +1,6 @@
 /** The filters: values with how many rows have each, text, durations, ids and times. All of them stand in the address. */
 
-import { ask } from "../../api.js";
+import { ask, clockIsTold } from "../../api.js";
 import { count } from "../../format.js";
 import { onRows } from "../../live.js";
 import { openDialog } from "../../parts/dialog.js";
@@ -34,6 +34,7 @@ export function facets() {
     clearTimeout(timer);
     timer = undefined;
     const own = (asked += 1);
+    await clockIsTold;
     try {
       const answer = await ask("api/metrics/facets", { query: forServer(filter()) });
       if (own !== asked) return; // other filters are there meanwhile

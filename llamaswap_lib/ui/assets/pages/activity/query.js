@@ -1,5 +1,6 @@
 /** Which rows are meant: what stands in the address, and what the server is asked with. */
 
+import { toServer } from "../../api.js";
 import { setQuery } from "../../router.js";
 
 /** Filters of which there may be several values. */
@@ -29,7 +30,7 @@ export function filterOf(query) {
 export function forServer(filter, now = Date.now()) {
   const { since, ...rest } = filter;
   const span = SPANS[since?.[0] ?? ""];
-  if (span && !rest.start) rest.start = [new Date(now - span).toISOString()];
+  if (span && !rest.start) rest.start = [toServer(now - span)];
   return rest;
 }
 

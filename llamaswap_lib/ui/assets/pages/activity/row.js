@@ -1,6 +1,6 @@
 /** One request: what is known of it, where its time went, and its capture. It stands at the side of the table. */
 
-import { ask } from "../../api.js";
+import { ask, toLocal } from "../../api.js";
 import { bytes, count, duration, exact, speed, UNKNOWN } from "../../format.js";
 import { ago } from "../../parts/clock.js";
 import { visible } from "../../parts/odd_text.js";
@@ -81,7 +81,7 @@ function facts(row) {
   /** @type {[string, import("../../view.js").Child][]} */
   const all = [
     ["Model", h("a", { href: to("models", row.model) }, h("bdi", null, visible(row.model)))],
-    ["Time", [ago(() => row.timestamp), h("span.soft", null, ` ${exact(row.timestamp)}`)]],
+    ["Time", [ago(() => toLocal(row.timestamp)), h("span.soft", null, ` ${exact(row.timestamp)}`)]],
     ["Request", [h("span.soft", null, `${row.method} `), h("bdi", null, visible(row.req_path))]],
     [
       "Status",

@@ -1,10 +1,9 @@
 /** The newest requests of a model. */
 
-import { ask } from "../../api.js";
+import { ask, toLocal } from "../../api.js";
 import { count, duration, speed } from "../../format.js";
 import { onRows } from "../../live.js";
 import { ago } from "../../parts/clock.js";
-import { toLocal } from "../../parts/history.js";
 import { to } from "../../router.js";
 import { cleanup, h, keyed, signal } from "../../view.js";
 

@@ -1,9 +1,9 @@
 /** The boxes of the fleet, which are peers: which of them are up, since when, what runs there, and how busy they are. */
 
+import { toLocal } from "../../api.js";
 import { age, exact } from "../../format.js";
 import { peers } from "../../live.js";
 import { now } from "../../parts/clock.js";
-import { toLocal } from "../../parts/history.js";
 import { still } from "../../parts/still.js";
 import { to } from "../../router.js";
 import { computed, h, keyed, signal } from "../../view.js";

@@ -1,6 +1,6 @@
 /** Memory of the box: a bar for each device, with what models hold, what others use, what is free and what is kept free. */
 
-import { ask } from "../../api.js";
+import { ask, askByClock, toServer } from "../../api.js";
 import { memorySize, percent } from "../../format.js";
 import { connection, memory, models, runs } from "../../live.js";
 import { cleanup, computed, effect, h, keyed, signal } from "../../view.js";
@@ -28,10 +28,9 @@ let after = "";
 async function read() {
   if (document.visibilityState !== "visible" || connection.value !== "open") return;
   try {
-    const since = after || new Date(Date.now() - 30_000).toISOString();
-    let told = await ask("api/performance", { query: { after: since } });
+    let told = await askByClock("api/performance", { query: { after: after || toServer(Date.now() - 30_000) } });
     if (!after && !told.sys_stats.length) {
-      told = await ask("api/performance", { query: { after: new Date(Date.now() - 900_000).toISOString() } });
+      told = await ask("api/performance", { query: { after: toServer(Date.now() - 900_000) } });
     }
     const system = told.sys_stats.at(-1) ?? sample.now?.system ?? null;
     const newest = told.gpu_stats.at(-1)?.timestamp;

@@ -1,9 +1,10 @@
 /** What each model does now: its state, who it serves, who waits for it and why, what it takes. */
 
+import { toLocal } from "../../api.js";
 import { duration, relative, several } from "../../format.js";
 import { inFlight, models, modelsSeen, peers, queue, queueSeen, runs } from "../../live.js";
 import { now } from "../../parts/clock.js";
-import { phasesOf, toLocal } from "../../parts/history.js";
+import { phasesOf } from "../../parts/history.js";
 import { computed, effect } from "../../view.js";
 import { planOf } from "./plans.js";
 

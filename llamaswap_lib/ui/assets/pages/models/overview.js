@@ -1,9 +1,9 @@
 /** What a model is and does: why, its load, its process, memory, capabilities, and how it fails. */
 
+import { toLocal } from "../../api.js";
 import { count, duration, memorySize, seconds } from "../../format.js";
 import { about, inFlight, runs } from "../../live.js";
 import { ago } from "../../parts/clock.js";
-import { toLocal } from "../../parts/history.js";
 import { still } from "../../parts/still.js";
 import { newRange, rangeButtons, timeline } from "../../parts/timeline.js";
 import { to } from "../../router.js";

@@ -1,9 +1,8 @@
 /** How fast a model was over time, and how long its requests took and waited. */
 
-import { ask } from "../../api.js";
+import { ask, clockIsTold, toLocal, toServer } from "../../api.js";
 import { count, duration, speed } from "../../format.js";
 import { onRows } from "../../live.js";
-import { toLocal } from "../../parts/history.js";
 import { plot } from "../../parts/plot.js";
 import { place, to } from "../../router.js";
 import { cleanup, effect, h, signal } from "../../view.js";
@@ -101,9 +100,10 @@ function keepUp(id, chosen, told) {
   let timer;
   const read = async () => {
     timer = undefined;
+    await clockIsTold;
     const span = SPANS[chosen()];
     const now = Date.now();
-    const query = { model: id, bucket: span.bucket, start: new Date(now - span.ms).toISOString() };
+    const query = { model: id, bucket: span.bucket, start: toServer(now - span.ms) };
     try {
       const [series, stats] = await Promise.all([
         ask("api/metrics/series", { query }),
