@@ -53,9 +53,12 @@ effect(() => {
   if (connection.value === "open") queueMicrotask(readList);
 });
 
+let asked = 0;
+
 async function readList() {
+  const own = (asked += 1);
   const { data } = await ask("v1/models").catch(() => ({ data: listed.now }));
-  listed.value = data;
+  if (own === asked) listed.value = data; // else another profile may be active
 }
 
 /** The full names of the models that aliases of peers' models stand for. */
