@@ -39,7 +39,7 @@ def messages(lines: Iterable[bytes], without: Collection[str] = ()) -> Iterator[
         match = _type_of(text) if without else None
         if match is not None and match[1] in without:
             continue
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
             message = json.loads(text)
             kind, data = message["type"], json.loads(message["data"])
             if not wrong_in_event(kind, data):

@@ -30,4 +30,5 @@ def test_messages_have_a_type_and_what_is_none_is_passed_over() -> None:
         3,
     ]
     text = "".join(f"data: {json.dumps(value)}\n\n" for value in told) + "data: {\n\ndata: é\xff\n\n"
+    text += f"data: {'[' * 100_000}\n\n"
     assert list(messages(lines(text))) == [("queue", {"queue": []})]
