@@ -32,7 +32,8 @@ def add_remote_flags(parser: argparse.ArgumentParser, *, has_json: bool = True) 
 
 def server_of(options: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Server:
     """The server that the flags and the environment name; raises UsageError."""
-    told = options.url if options.url is not None else environ.get("LLAMASWAP_URL") or DEFAULT_URL
+    told, whose = _told(options, environ, "url")
+    told = told or ("" if options.url is not None else DEFAULT_URL)
     url = told if "://" in told else f"http://localhost{told}" if told.startswith(":") else f"http://{told}"
     try:
         parts = urlsplit(url)
@@ -41,11 +42,17 @@ def server_of(options: argparse.Namespace, environ: Mapping[str, str] = os.envir
         is_usable = False
     is_usable = is_usable and url.isprintable() and " " not in url and parts.path.isascii()
     if not is_usable or parts.query or parts.fragment:
-        raise UsageError(f"--url: expected an address such as {DEFAULT_URL}, got {told!r}")
+        raise UsageError(f"{whose}: expected an address such as {DEFAULT_URL}, got {told!r}")
     if parts.username is not None:
-        raise UsageError("--url: a key belongs into --api-key or LLAMASWAP_API_KEY, not into the address")
-    key = options.api_key if options.api_key is not None else environ.get("LLAMASWAP_API_KEY", "")
+        raise UsageError(f"{whose}: a key belongs into --api-key or LLAMASWAP_API_KEY, not into the address")
+    key, whose = _told(options, environ, "api_key")
     if not (key.isascii() and key.isprintable()):
-        raise UsageError("--api-key: expected printable ASCII, as HTTP headers have it")
-    ca_file = options.ca_file if options.ca_file is not None else environ.get("LLAMASWAP_CA_FILE", "")
+        raise UsageError(f"{whose}: expected printable ASCII, as HTTP headers have it")
+    ca_file, _ = _told(options, environ, "ca_file")
     return Server(url.rstrip("/").removesuffix("/v1"), key, ca_file)
+
+
+def _told(options: argparse.Namespace, environ: Mapping[str, str], name: str) -> tuple[str, str]:
+    """What a flag says, or else its variable, '' for nothing; and which of them it was."""
+    flag, variable = getattr(options, name), f"LLAMASWAP_{name.upper()}"
+    return (environ.get(variable, ""), variable) if flag is None else (flag, f"--{name.replace('_', '-')}")

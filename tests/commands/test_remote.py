@@ -74,6 +74,15 @@ def test_what_is_no_address_is_refused(told: str) -> None:
         url_of("--url", told)
 
 
+def test_what_the_environment_has_is_told_by_its_name() -> None:
+    with pytest.raises(UsageError, match=r"^LLAMASWAP_URL: expected an address"):
+        url_of(LLAMASWAP_URL="http://")
+    with pytest.raises(UsageError, match=r"^LLAMASWAP_API_KEY: expected printable ASCII"):
+        url_of(LLAMASWAP_API_KEY="secret\r")
+    with pytest.raises(UsageError, match=r"^--url: expected"):
+        url_of("--url", "", LLAMASWAP_URL="http://here:2")
+
+
 def test_commands_that_ask_do_not_import_what_takes_long_and_they_do_not_need() -> None:
     names = ", ".join(f"llamaswap_lib.commands.{name}" for name in ASKING)
     probe = f"import sys; had = {{*sys.modules}}; import llamaswap_lib.cli, {names}; print(*({{*sys.modules}} - had))"
