@@ -200,13 +200,15 @@ class ClientConnection(ClientStream):
         if not isinstance(error, HttpError):
             self._report()
             self.is_unfinished = exchange.closes = True
-        if not exchange.has_answered:
-            answer_error(exchange, exchange.failure)
-            return
-        exchange.cut(reset=not exchange.whole)  # an orderly end could make what was sent look like all of it
-        if isinstance(error, MachineFault):
+            if not exchange.has_answered:
+                answer_error(exchange, exchange.failure)
+        elif not exchange.has_answered:
+            answer_error(exchange, error)
+        elif isinstance(error, MachineFault):
             exchange.warn(f"the answer broke off: {error.cause}")
-        elif isinstance(error, HttpError):  # the endpoint's promise is broken
+            exchange.cut(reset=not exchange.whole)  # an orderly end could make what was sent look like all of it
+        else:  # the endpoint's promise is broken: no second answer, no clean end
+            exchange.cut(reset=False)
             self._report()
 
     def _note_lost(self, exchange: Exchange) -> None:
