@@ -14,8 +14,8 @@ from tests.test_layers import PACKAGE, SOURCES, arrows, nodes_of, room
 
 # The rooms that a request goes through. Goal: 7,500 lines.
 WAY = ("core", "wire", "net", "server", "routing", "proxy")
-MOST_LINES = 17_510
-MOST_CODE_LINES = 11_924  # without docstrings, comments and empty lines
+MOST_LINES = 17_511
+MOST_CODE_LINES = 11_925  # without docstrings, comments and empty lines
 MOST_AIR = 250  # lines that one of these may be above what is there
 
 # Package -> modules in its longest chain of imports, those of its sub-packages included. Goal: 5.

@@ -124,9 +124,11 @@ class Flow:
             client.on_room = client.resume
             if self._is_held_up:
                 client.end_stall()
-                self._is_held_up = False  # the loop may be about to call `look_at_waits`
+                if self._sending is None and not self._reads_ahead:
+                    loop.proceed(self._source, IN)  # the next answer comes on it
             if self._spool is not None:
                 self._leave(self._spool)
+                self._spool = None  # the loop may be about to call `look_at_waits`
             if self._sending is not None:
                 client.set_deadline(None)
                 loop.change(self._source, IN)  # it can nearly always be written to, and nobody would serve that
@@ -275,7 +277,6 @@ class Flow:
         if spool is None or not self._is_held_up or self._sending is not None or self.ending is not None:
             return
         if self.body.done and spool.is_awaited:  # nothing is left to be read ahead
-            self._loop.proceed(self._source, IN)
             self._end(Ending.COMPLETE)
             return
         reads_ahead = spool.is_awaited and spool.has_room()

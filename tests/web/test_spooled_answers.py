@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from llamaswap_lib.net.poller import IN, OUT
+from llamaswap_lib.net.stream import has_unread
 from llamaswap_lib.server.limits import Limits
 from tests.web.certificates import issue, trusted_upstream, trusting
 from tests.web.test_slow_readers import is_held_up
 from tests.web.test_spool import disk_of
 from tests.web.upstreams import Teller, always, ok_then, wait_until
-from tests.web.world import CHUNKED_HEAD, OK, Peer, Script, World, answers, chat, sized
+from tests.web.world import CHUNKED_HEAD, DEADLINE, OK, Peer, Script, World, answers, chat, sized
 
 MB = 1 << 20
 BODY = bytes(range(256)) * (20 * MB // 256)  # more than the buffers of the system take
@@ -250,6 +254,44 @@ def test_a_client_that_leaves_afterwards_leaves_nothing_behind(leave: Callable[[
             leave(client)
             wait_until(lambda: world.server.count() == (0, 0))
             assert held_bytes(world) == 0
+
+
+def test_a_connection_whose_last_bytes_come_as_nobody_waits_any_more_is_used_again() -> None:
+    sent, go = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.read_message()
+        peer.send(sized(BODY)[:-3])
+        sent.set()
+        assert go.wait(DEADLINE)
+        peer.send(BODY[-3:])
+        answers(OK)(peer)
+
+    with World(script) as world:
+        begin_to_wait(world)
+        with idle_client(world) as client:
+            assert sent.wait(DEADLINE)
+            [upstream] = [connection.sock for connection in world.app.pool.traffic._runs[RUN].open]
+            wait_until(lambda: not has_unread(upstream))
+            [stream] = [connection.stream for connection in world.loop.ask(world.server.table.all)]
+            client.read_until(b"\r\n\r\n")
+            pieces = []
+
+            def serve_both() -> None:
+                """As in one turn of the loop, behind the one in which it heard that nobody waits."""
+                go.set()
+                select.select([upstream], [], [], DEADLINE)
+                while not select.select([], [stream], [], 0)[1]:
+                    pieces.append(client.read(65_536))
+                world.app.pool.spools._take_awaited(frozenset())
+                world.loop.on_ready[stream.fileno()](OUT)
+                world.loop.on_ready[upstream.fileno()](IN)
+
+            world.loop.ask(serve_both)
+            assert b"".join([*pieces, client.read(len(BODY) - 65_536 * len(pieces))]) == BODY
+            client.send(chat())
+            assert client.read_message()[1] == b"ok"
+            assert world.upstream.accepted == 1
 
 
 def test_a_wait_that_begins_as_the_request_is_cancelled_is_nothing_to_it_any_more() -> None:
