@@ -42,6 +42,7 @@ class MemoryOfRuns:
         self.now: Mapping[int, RunMemory] = {}
         """By run."""
         self._peaks: dict[tuple[int, str], int] = {}  # by run and device
+        self._ready: Collection[int] = ()
         self._deltas = Deltas()
 
     def update(
@@ -50,9 +51,14 @@ class MemoryOfRuns:
         findings: Mapping[int, Finding],
         gpus: Collection[Gpu],
         now: float,
-        stale: Collection[str] = (),
+        stale: Collection[str],
+        ready: Collection[int],
     ) -> None:
-        """`findings` are by run; `now` is in monotonic seconds; `stale` are GPUs of which nothing new is known."""
+        """`findings` are by run; `now` is in monotonic seconds; `stale` are GPUs of which nothing new is known.
+
+        `ready` are runs that were ready before anything was read: of others there is no peak yet.
+        """
+        self._ready = ready
         self._deltas.look([detail.run for detail in runs], [gpu for gpu in gpus if gpu.key not in stale], now)
         memory = {}
         for detail in runs:
@@ -96,7 +102,7 @@ class MemoryOfRuns:
             yield Usage(RAM, RAM, "ram", ram.own, self._peak(run, RAM, ram.own), ram.mapped, "ram")
 
     def _peak(self, run: RunView, device: str, size: int | None) -> int | None:
-        if run.ready_at is None:
+        if run.run_id not in self._ready:
             return None
         if size is not None:
             self._peaks[run.run_id, device] = max(size, self._peaks.get((run.run_id, device), 0))

@@ -279,10 +279,11 @@ class Hardware:
             self._turn.notify_all()
 
     def _read_memory(self, parts: _Parts, now: float, *, is_forced: bool) -> None:
+        begun_ready = self._ready_now(self._runs())  # what another one takes may have come after GPUs were read
         gpus = self._gpus.read(now, is_forced=is_forced)
         runs = list(self._runs())
         trees = parts.processes.trees({run.run.run_id: run.pid for run in runs if run.pid is not None})
-        before, self._ready = self._ready, frozenset(run.run.run_id for run in runs if run.run.ready_at is not None)
+        before, self._ready = self._ready, begun_ready & self._ready_now(runs)
         findings = {
             run_id: Finding(
                 self._gpus.held_by(pids) if gpus else {},
@@ -294,10 +295,14 @@ class Hardware:
             for run_id, pids in trees.items()
             if pids
         }
-        self._memory.update(runs, findings, gpus, now, self._gpus.stale)
+        self._memory.update(runs, findings, gpus, now, self._gpus.stale, self._ready)
         self._of_machine = parts.system.memory()
         for listener in self._listeners:
             listener()
+
+    @staticmethod
+    def _ready_now(runs: Iterable[RunDetail]) -> frozenset[int]:
+        return frozenset(run.run.run_id for run in runs if run.run.ready_at is not None)
 
     def _take_sample(self, parts: _Parts, folders: Iterable[str]) -> None:
         system = parts.system.read(folders)

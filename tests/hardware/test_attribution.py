@@ -20,7 +20,8 @@ class World:
     def look(self, runs: list[Run], gpus: list[Gpu], found: dict[int, Finding] | None = None) -> None:
         self.now += STEP
         findings = {run.run_id: Finding() for run in runs} if found is None else found
-        self.memory.update([Detail(run) for run in runs], findings, gpus, self.now)
+        ready = {run.run_id for run in runs if run.ready_at is not None}
+        self.memory.update([Detail(run) for run in runs], findings, gpus, self.now, (), ready)
 
     def settle(self, runs: list[Run], gpus: list[Gpu]) -> None:
         """Two readings, so that nothing has changed for a while."""

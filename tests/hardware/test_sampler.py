@@ -6,13 +6,14 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llamaswap_lib.core.run import RunState
 from llamaswap_lib.hardware.readings import Gpu, Held
 from llamaswap_lib.hardware.sampler import (
     AFTER_FAILURE,
@@ -236,6 +237,38 @@ def test_the_memory_of_a_run_is_summed_over_its_processes(tmp_path: Path) -> Non
     machine.runs = []
     machine.turn()
     assert machine.hardware.memory_of_models() == {}
+
+
+class Meanwhile(Cards):
+    """Something happens once they have been asked."""
+
+    def __init__(self, *gpus: Gpu) -> None:
+        super().__init__(*gpus)
+        self.happens = list[Callable[[], None]]()
+
+    def read(self) -> list[Gpu]:
+        found = super().read()
+        while self.happens:
+            self.happens.pop()()
+        return found
+
+
+def test_one_that_becomes_ready_while_gpus_are_asked_has_no_peak_yet(tmp_path: Path) -> None:
+    cards = Meanwhile(gpu("a"))
+    machine = Machine(tmp_path, cards)
+    write(tmp_path / "proc", process(100, 1, 100, smaps_rollup=ROLLUP))
+    machine.runs = [Detail(Run(7, "m", None, RunState.STARTING))]
+
+    def becomes_ready() -> None:
+        cards.held = {100: {"a": Held(5 * GIB, "nvml")}}
+        machine.runs = [Detail(Run(7, "m"))]
+
+    cards.happens.append(becomes_ready)
+    peaks = []
+    for _ in range(2):
+        machine.turn(LEAST_PAUSE)
+        peaks.append({usage.device: usage.peak_bytes for usage in machine.hardware.memory_of_models()[7].usages})
+    assert peaks == [{"ram": None}, {"a": 5 * GIB, "ram": 2000 << 10}]
 
 
 def test_the_machine_is_described_with_its_gpus(tmp_path: Path) -> None:
