@@ -24,7 +24,7 @@ FOLLOWED = Path(__file__).with_name("followed.py")
 Called = tuple[str, str, str]  # the thread, the file below the package, and the function
 # Files of these rooms, and lines in them. Goal: 7,500 lines.
 SMALL_REQUEST = (15, 4_000)
-SWAP = (46, 9_400)
+SWAP = (48, 9_600)
 # Calls of Python functions by the loop, and files in which they are, of any room. Goals: 45 calls in 12 files.
 MOST_CALLS = 52
 MOST_FILES_CALLED = 23
